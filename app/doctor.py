@@ -1,0 +1,300 @@
+"""`doctor`: what this machine offers the program, and what to do about each thing that is missing.
+
+Findings are collected first and printed after. Each `check_*` function looks at one topic, costs little, and never
+raises for what it looks for: a missing thing is a finding. Heavy parts are looked at in a child process or not at all.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from engine.errors import UserError
+
+State = Literal["ok", "optional", "problem"]
+
+CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "neon", "asimd", "asimddp")
+COLOURS: dict[State, str] = {"ok": "green", "optional": "yellow", "problem": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `hint` says what a thing is for, or what to do where it is missing."""
+
+    topic: str
+    name: str
+    value: str
+    state: State = "ok"
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package the program can use: the module it imports and the distributions that may bring it."""
+
+    module: str
+    distributions: tuple[str, ...]
+    purpose: str
+    requirements: str = "requirements.txt"
+
+
+REQUIRED_PACKAGES = (
+    Package("numpy", ("numpy",), "arrays"),
+    Package("numba", ("numba",), "compiled decoding"),
+    Package("cv2", ("opencv-python", "opencv-python-headless", "opencv-contrib-python"), "resizing, drawing, cameras"),
+    Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "runs the network"),
+    Package("av", ("av",), "reading and writing video"),
+    Package("pycocotools", ("pycocotools",), "COCO masks and evaluation"),
+    Package("rich", ("rich",), "tables and progress"),
+)
+OPTIONAL_PACKAGES = (
+    Package("torch", ("torch",), "training, export, the torch back end", "requirements-train.txt"),
+    Package("safetensors", ("safetensors",), "training checkpoints", "requirements-train.txt"),
+    Package("onnx", ("onnx",), "export", "requirements-train.txt"),
+    Package("onnxscript", ("onnxscript",), "export", "requirements-train.txt"),
+)
+
+
+def run_doctor(console: Console | None = None) -> int:
+    """Print what `collect` finds; returns 1 where something keeps the program from working, else 0."""
+    console = console or Console()
+    findings = collect()
+    console.print(as_table(findings))
+    problems = [finding for finding in findings if finding.state == "problem"]
+    for finding in problems:
+        console.print(f"[red]problem[/] {escape(finding.name)}: {escape(finding.hint or finding.value)}")
+    if not problems:
+        console.print("Everything that is needed is here.")
+    return 1 if problems else 0
+
+
+def collect() -> list[Finding]:
+    """All findings, in the order of the report."""
+    return [finding for check in CHECKS for finding in check()]
+
+
+def as_table(findings: list[Finding]) -> Table:
+    """The findings as one table; each topic starts with a line of its own."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    topic = ""
+    for finding in findings:
+        if finding.topic != topic:
+            topic = finding.topic
+            table.add_row(f"[bold]{escape(topic)}[/]")
+        value = f"[{COLOURS[finding.state]}]{escape(finding.value)}[/]"
+        table.add_row(f"  {escape(finding.name)}", value, escape(finding.hint))
+    return table
+
+
+def check_system() -> Iterator[Finding]:
+    """Python, operating system, memory."""
+    version = platform.python_version()
+    yield Finding("system", "Python", version, hint=sys.executable)
+    yield Finding("system", "platform", platform.platform(terse=True))
+    memory = memory_bytes()
+    if memory:
+        yield Finding("system", "memory", f"{memory / 2**30:.1f} GiB")
+
+
+def memory_bytes() -> int | None:
+    """Physical memory, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+
+
+def check_cpu() -> Iterator[Finding]:
+    """Processor model, cores this process may use, instruction sets that matter here."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    model, features = parse_cpuinfo(text) if text else (platform.processor(), numpy_cpu_features())
+    yield Finding("processor", "model", model or platform.machine())
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("processor", "cores", f"{usable} usable of {os.cpu_count()}")
+    found = [name for name in CPU_FEATURES if name in features]
+    yield Finding(
+        "processor", "instruction sets", " ".join(found) or "none of note", hint="vnni and asimddp speed up int8 models"
+    )
+
+
+def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
+    """Model name and feature flags of the first processor in Linux's /proc/cpuinfo (x86 and ARM spellings)."""
+    model = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    return model.group(1).strip() if model else "", frozenset(flags.group(1).split() if flags else ())
+
+
+def numpy_cpu_features() -> frozenset[str]:
+    """Feature flags as numpy finds them, in Linux's spelling, for systems without /proc/cpuinfo."""
+    try:
+        import numpy as np
+
+        extensions: Any = np.show_config(mode="dicts")["SIMD Extensions"]
+    except (ImportError, KeyError):
+        return frozenset()
+    names = {name.lower() for kind in ("baseline", "found") for name in extensions.get(kind, ())}
+    groups = {"x86_v3": {"avx2"}, "x86_v4": {"avx2", "avx512f"}, "avx512_icl": {"avx512_vnni"}}
+    return frozenset(names.union(*(groups.get(name, set()) for name in names)))
+
+
+def check_packages() -> Iterator[Finding]:
+    """Packages that are needed (imported, to see that they load) and those that are optional (looked up only)."""
+    for package in REQUIRED_PACKAGES:
+        version = installed_version(package)
+        try:
+            importlib.import_module(package.module)
+        except (ImportError, OSError) as error:
+            hint = f"pip install -r {package.requirements}" if version is None else f"does not load: {error}"
+            yield Finding("packages", package.module, version or "missing", "problem", hint)
+        else:
+            yield Finding("packages", package.module, version or "present", hint=package.purpose)
+    for package in OPTIONAL_PACKAGES:
+        version = installed_version(package)
+        hint = package.purpose + ("" if version else f": pip install -r {package.requirements}")
+        yield Finding("optional packages", package.module, version or "missing", "ok" if version else "optional", hint)
+
+
+def installed_version(package: Package) -> str | None:
+    """Version of the first installed distribution that brings the package."""
+    for name in package.distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
+
+
+def check_gpu() -> Iterator[Finding]:
+    """NVIDIA GPUs, and whether PyTorch and ONNX Runtime can use one. Neither is needed."""
+    gpus = nvidia_gpus()
+    for name in gpus:
+        yield Finding("acceleration", "GPU", name)
+    if not gpus:
+        yield Finding("acceleration", "GPU", "no NVIDIA GPU found", "optional", "the program runs on the processor")
+    elif installed_version(OPTIONAL_PACKAGES[0]):
+        # In a child process: PyTorch takes seconds and hundreds of megabytes to load.
+        answer = output_of([sys.executable, "-c", "import torch; print(torch.cuda.is_available())"], timeout_s=60)
+        usable = answer == "True"
+        hint = "" if usable else "this PyTorch build or the driver does not support it"
+        yield Finding("acceleration", "torch.cuda", "yes" if usable else "no", "ok" if usable else "optional", hint)
+    try:
+        import onnxruntime
+    except (ImportError, OSError):
+        return  # reported with the packages
+    names = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    yield Finding("acceleration", "ONNX Runtime", ", ".join(names), hint="execution providers, best first")
+
+
+def nvidia_gpus() -> list[str]:
+    """One line per GPU: name, driver, memory."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    answer = output_of(query, timeout_s=10)
+    return answer.splitlines() if answer else []
+
+
+def output_of(command: list[str], timeout_s: float) -> str | None:
+    """What a command prints, None where it fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def check_cameras() -> Iterator[Finding]:
+    """Cameras: device nodes on Linux, elsewhere the indices that open."""
+    if sys.platform.startswith("linux"):
+        devices = sorted(Path("/dev").glob("video*"))
+        locked = [str(device) for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+        names = [str(device) for device in devices]
+        hint = f"no access to {', '.join(locked)}: add yourself to the group 'video'" if locked else ""
+    else:
+        names, hint, locked = open_camera_indices(), "", []
+    state: State = "optional" if locked or not names else "ok"
+    yield Finding("cameras", "found", ", ".join(names) or "none", state, hint or "files work without one")
+
+
+def open_camera_indices() -> list[str]:
+    """Which of the first four camera indices OpenCV can open."""
+    try:
+        import cv2
+    except (ImportError, OSError):
+        return []
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a failed probe is no news
+    found = []
+    for index in range(4):
+        capture = cv2.VideoCapture(index)
+        if capture.isOpened():
+            found.append(str(index))
+        capture.release()
+    return found
+
+
+def check_cache() -> Iterator[Finding]:
+    """Whether compiled kernels can be kept for the next start."""
+    try:
+        from engine import kernels
+    except RuntimeError as error:  # what numba raises where it finds no folder it may write to
+        yield Finding("files", "kernel cache", "not writable", "problem", f"set NUMBA_CACHE_DIR to a folder: {error}")
+        return
+    except (ImportError, OSError):
+        return  # reported with the packages
+    stats = getattr(kernels.sample, "stats", None)  # a plain function where NUMBA_DISABLE_JIT is set
+    folder = (stats and stats.cache_path) or ""
+    value, state = ("writable", "ok") if os.access(folder, os.W_OK) else ("not writable", "optional")
+    yield Finding("files", "kernel cache", value, cast(State, state), folder)
+
+
+def check_models() -> Iterator[Finding]:
+    """The shipped model files: there, and as they were released."""
+    try:
+        from engine.models import load_registry
+
+        registry = load_registry()
+    except (UserError, ImportError) as error:
+        yield Finding("files", "models", "unusable", "problem", str(error))
+        return
+    for name, entry in registry.items():
+        try:
+            entry.verify()
+        except UserError as error:
+            yield Finding("files", f"model {name}", "unusable", "problem", str(error))
+        else:
+            yield Finding("files", f"model {name}", "complete", hint="checksum matches")
+
+
+def check_backend() -> Iterator[Finding]:
+    """The back end that `auto` takes on this machine."""
+    try:
+        from engine.backends.base import choose_backend
+
+        name, reason = choose_backend()
+    except (UserError, ImportError) as error:
+        yield Finding("back end", "auto takes", "none", "problem", str(error))
+    else:
+        yield Finding("back end", "auto takes", name, hint=reason)
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    check_system,
+    check_cpu,
+    check_packages,
+    check_gpu,
+    check_cameras,
+    check_cache,
+    check_models,
+    check_backend,
+)

@@ -1,0 +1,113 @@
+"""The network in ONNX Runtime on the CPU: what a user's machine runs."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+
+from engine.backends.base import check_input, inference_threads, make_heads, whole_input
+from engine.errors import UserError
+from engine.models import ModelEntry
+from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
+from engine.structures import ByteArray, Heads, Letterbox
+
+INPUT_NAME: Final = "image"
+INPUT_FORMAT: Final = "bgr uint8 nhwc"
+# Equal to engine.model.HEAD_CHANNELS (a test compares them), which cannot be imported here: it would bring torch.
+OUTPUT_CHANNELS: Final = {
+    "keypoint_maps": NUM_KEYPOINTS,
+    "short_offsets": 2 * NUM_KEYPOINTS,
+    "mid_offsets": 4 * NUM_EDGES,
+    "mask_offsets": 2 * NUM_KEYPOINTS,
+    "person_map": 1,
+}
+_ERRORS_ONLY: Final = 3
+
+
+class OnnxBackend:
+    """A `Backend` on ONNX Runtime's CPU provider. `engine.export` writes the files it reads."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load an ONNX file with `threads` intra-op threads, by default `inference_threads()`.
+
+        Raises:
+            UserError: the file is missing, not an ONNX model, or not one of ours.
+        """
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or inference_threads()
+        options.inter_op_num_threads = 1
+        # Idle threads of the pool would otherwise burn the core that decode and render need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class of their own
+            raise UserError(f"{path}: not a model that ONNX Runtime can load: {_first_line(error)}") from error
+        self.stride, self.multiple = _read_contract(session, path)
+        self.name = "onnx cpu"
+        self._session: Any | None = session
+
+    @classmethod
+    def open(cls, entry: ModelEntry) -> Self:
+        """Verify and load a registered network.
+
+        Raises:
+            UserError: see `ModelEntry.verify` and the constructor.
+        """
+        entry.verify("onnx")
+        return cls(entry.onnx)
+
+    def infer(self, image: ByteArray, letterbox: Letterbox) -> Heads:
+        """See `Backend.infer`. ONNX Runtime allocates its outputs anew at each run."""
+        if self._session is None:
+            raise RuntimeError("infer: the back end is closed")
+        check_input(image, letterbox, self.multiple)
+        arrays = self._session.run(list(OUTPUT_CHANNELS), {INPUT_NAME: np.ascontiguousarray(image)[None]})
+        return make_heads(dict(zip(OUTPUT_CHANNELS, arrays, strict=True)), self.stride, letterbox)
+
+    def warmup(self, input_hw: tuple[int, int]) -> None:
+        self.infer(np.zeros((*input_hw, 3), dtype=np.uint8), whole_input(input_hw))
+
+    def close(self) -> None:
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _read_contract(session: Any, path: Path) -> tuple[int, int]:
+    """(stride, multiple) out of the file's metadata, after checking that inputs and outputs are those we know."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    if missing := [key for key in ("stride", "multiple", "name", "input_format") if key not in metadata]:
+        raise UserError(f"{path}: not a PosePlusSeg model: its metadata has no {missing[0]!r}")
+    if metadata["input_format"] != INPUT_FORMAT:
+        raise UserError(f"{path}: expected an input of {INPUT_FORMAT!r}, got {metadata['input_format']!r}")
+    inputs = [(value.name, value.type) for value in session.get_inputs()]
+    if inputs != [(INPUT_NAME, "tensor(uint8)")]:
+        raise UserError(f"{path}: expected one input {INPUT_NAME!r} of tensor(uint8), got {inputs}")
+    outputs = {value.name: value.shape[1] if len(value.shape) == 4 else None for value in session.get_outputs()}
+    for name, channels in OUTPUT_CHANNELS.items():
+        if outputs.get(name) != channels:
+            raise UserError(f"{path}: output {name!r}: expected {channels} channels, got {outputs.get(name)}")
+    try:
+        stride, multiple = int(metadata["stride"]), int(metadata["multiple"])
+    except ValueError as error:
+        raise UserError(f"{path}: its stride or multiple is not a number: {error}") from error
+    if stride < 1 or multiple < 1 or multiple % stride:
+        raise UserError(f"{path}: expected a multiple that the stride divides, got {multiple} and {stride}")
+    return stride, multiple
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,68 @@
+"""The network in PyTorch: the reference the others are compared with, and what evaluates a network in training."""
+
+import copy
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from engine.backends.base import check_input, inference_threads, make_heads, whole_input
+from engine.model import HEAD_CHANNELS, InferenceNet, PosePlusSegNet
+from engine.models import ModelEntry
+from engine.structures import ByteArray, Heads, Letterbox
+from engine.weights import load_weights
+
+
+class TorchBackend:
+    """A `Backend` on PyTorch, float32, on CUDA where there is one and on the CPU elsewhere."""
+
+    def __init__(self, net: PosePlusSegNet, device: str | None = None) -> None:
+        """Take a copy of `net` as it is now, to run on `device` ("cpu", "cuda", …; default: CUDA if present)."""
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        module = InferenceNet(copy.deepcopy(net)).eval().requires_grad_(False)
+        module = module.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module: InferenceNet | None = module
+        self.name = f"torch {self._device.type}"
+        self.stride = net.config.stride
+        self.multiple = net.multiple
+
+    @classmethod
+    def open(cls, entry: ModelEntry) -> Self:
+        """Verify and load a registered network; sets PyTorch's thread count for the whole process.
+
+        Raises:
+            UserError: see `ModelEntry.verify` and `load_weights`.
+        """
+        entry.verify("weights")
+        # PyTorch's threads spin at their barriers: one core less than there are makes it several times faster
+        # as soon as anything else runs.
+        torch.set_num_threads(inference_threads())
+        return cls(load_weights(entry.weights))
+
+    @torch.inference_mode()
+    def infer(self, image: ByteArray, letterbox: Letterbox) -> Heads:
+        """See `Backend.infer`."""
+        if self._module is None:
+            raise RuntimeError("infer: the back end is closed")
+        check_input(image, letterbox, self.multiple)
+        # A copy, for torch warns about arrays it must not write to, and frames are read-only.
+        batch = torch.from_numpy(image.copy())[None].to(self._device)
+        outputs = self._module(batch)
+        # Channels-last results become plain (channels, h, w) here; contiguous() also parts them from one another.
+        arrays = [output.contiguous(memory_format=torch.contiguous_format).cpu().numpy() for output in outputs]
+        return make_heads(dict(zip(HEAD_CHANNELS, arrays, strict=True)), self.stride, letterbox)
+
+    def warmup(self, input_hw: tuple[int, int]) -> None:
+        self.infer(np.zeros((*input_hw, 3), dtype=np.uint8), whole_input(input_hw))
+
+    def close(self) -> None:
+        self._module = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,106 @@
+"""COCO annotation files: read, checked, one record a picture. Used for training and for evaluation."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from engine.errors import UserError
+from engine.skeleton import NUM_KEYPOINTS
+from engine.structures import ByteArray
+
+PERSON_CATEGORY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a data set with the raw annotations of its people, in the file's own pixels."""
+
+    id: int
+    path: Path
+    width: int
+    height: int
+    annotations: tuple[dict[str, Any], ...]
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or one clear line."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from error
+
+
+def read_pictures(images: Path, annotations: Path) -> list[Picture]:
+    """The pictures of a COCO person_keypoints file, by id.
+
+    Raises:
+        UserError: a missing folder or file, not a COCO file, or a bad annotation (file, id and reason).
+    """
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder")
+    data = read_json(annotations)
+    if not isinstance(data, dict) or "images" not in data or "annotations" not in data:
+        raise UserError(f"{annotations}: not a COCO annotation file: 'images' or 'annotations' is missing")
+    people: dict[int, list[dict[str, Any]]] = {}
+    for annotation in data["annotations"]:
+        if annotation.get("category_id") != PERSON_CATEGORY:
+            continue
+        reason = _wrong(annotation)
+        if reason:
+            raise UserError(f"{annotations}: annotation {annotation.get('id')}: {reason}")
+        people.setdefault(annotation["image_id"], []).append(annotation)
+    return [
+        Picture(i["id"], images / i["file_name"], i["width"], i["height"], tuple(people.get(i["id"], ())))
+        for i in sorted(data["images"], key=lambda i: int(i["id"]))
+    ]
+
+
+def _wrong(annotation: dict[str, Any]) -> str:
+    keypoints, box = annotation.get("keypoints"), annotation.get("bbox")
+    if keypoints is not None and len(keypoints) != 3 * NUM_KEYPOINTS:
+        return f"expected {3 * NUM_KEYPOINTS} keypoint numbers, got {len(keypoints)}"
+    if not isinstance(box, list) or len(box) != 4:
+        return "bbox: expected 4 numbers"
+    if not all(math.isfinite(v) for v in [*box, *(keypoints or ())]):
+        return "a number is not finite"
+    if box[2] < 0 or box[3] < 0:
+        return f"bbox: negative size {box[2]} x {box[3]}"
+    return ""
+
+
+def read_image(path: Path) -> ByteArray:
+    """A picture as uint8 (H, W, 3) BGR.
+
+    Raises:
+        UserError: missing, unreadable or not a picture.
+    """
+    try:
+        data = np.fromfile(path, dtype=np.uint8)  # imread fails on non-ASCII names on Windows
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}") from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise UserError(f"{path}: not a picture that OpenCV can read")
+    return image.astype(np.uint8, copy=False)
+
+
+def decode_mask(segmentation: Any, height: int, width: int) -> npt.NDArray[np.bool_] | None:
+    """Polygons or RLE (compressed or not) to bool (height, width); None where there is no segmentation."""
+    if not segmentation:
+        return None
+    if isinstance(segmentation, list):
+        encoded = rle.merge(rle.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        encoded = rle.frPyObjects(segmentation, height, width)
+    else:
+        encoded = segmentation
+    return np.asarray(rle.decode(encoded), dtype=bool)

@@ -1,0 +1,8 @@
+"""PosePlusSeg Live: the command-line entry point."""
+
+import sys
+
+from app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

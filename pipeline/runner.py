@@ -1,0 +1,245 @@
+"""The pipeline: capture, infer, decode and render, each in its own thread, joined by channels.
+
+    source -> [capture] -> C -> [infer] -> C -> [decode] -> C -> [render] -> C -> reader
+
+Loss is decided once: with a live source every channel keeps the newest item only, with a recording every channel
+waits and nothing is lost. Errors surface in whoever reads; leaving the `with` block ends and joins every thread.
+"""
+
+import dataclasses
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeVar
+
+from engine.structures import ByteArray, Heads, Instances
+from pipeline.channel import Channel, Closed
+from pipeline.frames import Frame, FrameResult, Rendered, StageStats
+from pipeline.sources import Source
+
+STAGES: Final = ("capture", "infer", "decode", "render")
+JOIN_TIMEOUT_S: Final = 10.0  # a stage ends after the step it is in; the slowest step is one inference on a small CPU
+SPANS_KEPT: Final = 20_000  # per stage, for the statistics: eleven minutes at 30 fps
+
+Argument = TypeVar("Argument")
+Value = TypeVar("Value")
+logger = logging.getLogger(__name__)
+
+
+class _Captured(NamedTuple):
+    frame: Frame
+    stage_ms: dict[str, float]
+
+
+class _Inferred(NamedTuple):
+    frame: Frame
+    heads: Heads
+    stage_ms: dict[str, float]
+
+
+class _StageClock:
+    """Begin and end of a stage's last steps: written by its thread, read by any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._spans_s: deque[tuple[float, float]] = deque(maxlen=SPANS_KEPT)
+
+    def record(self, begin_s: float, end_s: float) -> float:
+        """Add one step; returns its milliseconds."""
+        with self._lock:
+            self._count += 1
+            self._spans_s.append((begin_s, end_s))
+        return (end_s - begin_s) * 1e3
+
+    def snapshot(self) -> tuple[int, list[tuple[float, float]]]:
+        with self._lock:
+            return self._count, list(self._spans_s)
+
+
+class Pipeline:
+    """Runs a source through the network and the decoder: `with Pipeline(...) as p: for rendered in p: ...`.
+
+    A pipeline runs once. One thread reads it, by iterating (waits, for files) or by `poll` (never waits, for a GUI).
+
+    Attributes:
+        keep_heads: whether results carry the network's outputs; may be changed while running.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        infer: Callable[[ByteArray], Heads],
+        decode: Callable[[Heads], Instances],
+        render: Callable[[FrameResult], ByteArray] | None = None,
+        keep_heads: bool = False,
+    ) -> None:
+        """Nothing starts before the `with` block is entered.
+
+        Args:
+            source: entered, iterated and left by the capture thread.
+            infer: uint8 (H, W, 3) BGR, read-only, to heads; called in one thread only.
+            decode: heads to instances in source pixels; called in one thread only.
+            render: a result to its canvas, uint8 (H, W, 3). None: the canvas is the frame's own image.
+            keep_heads: see the class.
+        """
+        self.keep_heads = keep_heads
+        self._source = source
+        self._infer = infer
+        self._decode = decode
+        self._render = render if render is not None else _plain_image
+        self._captured: Channel[_Captured] = Channel(1, source.live)
+        self._inferred: Channel[_Inferred] = Channel(1, source.live)
+        self._decoded: Channel[FrameResult] = Channel(1, source.live)
+        self._rendered: Channel[Rendered] = Channel(1, source.live)
+        self._clocks = {stage: _StageClock() for stage in STAGES}
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._error_was_read = False
+        self._finished = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the reader has been told that nothing more comes; lets a GUI stop its timer after `poll`."""
+        return self._finished
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Frames replaced in front of each taker: infer, decode, render, reader. Its first large one is too slow."""
+        return {
+            "infer": self._captured.dropped,
+            "decode": self._inferred.dropped,
+            "render": self._decoded.dropped,
+            "reader": self._rendered.dropped,
+        }
+
+    def stats(self) -> list[StageStats]:
+        """One line per stage that has finished a frame, in the order of the stages; any thread, at any time."""
+        snapshots = [(stage, *self._clocks[stage].snapshot()) for stage in STAGES]
+        return [StageStats.from_spans(stage, spans, count) for stage, count, spans in snapshots if count]
+
+    def __enter__(self) -> Self:
+        if self._threads:
+            raise RuntimeError("a pipeline runs once: make a new one")
+        for stage, body, close in (
+            ("capture", self._run_capture, self._captured.close),
+            ("infer", lambda: _pump(self._captured, self._step_infer, self._inferred), self._inferred.close),
+            ("decode", lambda: _pump(self._inferred, self._step_decode, self._decoded), self._decoded.close),
+            ("render", lambda: _pump(self._decoded, self._step_render, self._rendered), self._rendered.close),
+        ):
+            # A camera driver can block inside a read for good; the program must be able to end all the same.
+            daemon = stage == "capture"
+            thread = threading.Thread(target=self._guard, args=(body, close), name=f"pipeline-{stage}", daemon=daemon)
+            self._threads.append(thread)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        deadline_s = time.perf_counter() + JOIN_TIMEOUT_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.perf_counter()))
+        stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        if stuck:
+            logger.error("still running %.0f s after the stop: %s", JOIN_TIMEOUT_S, ", ".join(stuck))
+        if self._error is not None and not self._error_was_read:
+            logger.error("the pipeline failed and nobody read the error", exc_info=self._error)
+
+    def stop(self) -> None:
+        """End all stages after the step they are in, discarding what is under way. Returns at once; idempotent."""
+        self._captured.abort()
+        self._inferred.abort()
+        self._decoded.abort()
+        self._rendered.abort()
+
+    def __iter__(self) -> Iterator[Rendered]:
+        return self
+
+    def __next__(self) -> Rendered:
+        """The next picture in order, waiting for it. Raises the first error of any stage."""
+        self._check_started()
+        try:
+            return self._rendered.get()
+        except Closed:
+            self._end()
+        raise StopIteration
+
+    def poll(self) -> Rendered | None:
+        """A picture that has not been read yet (the newest one of a live source), or None. Never waits.
+
+        None also when the end was reached: see `finished`. Raises the first error of any stage.
+        """
+        self._check_started()
+        try:
+            return self._rendered.poll()
+        except Closed:
+            self._end()
+        return None
+
+    def _check_started(self) -> None:
+        if not self._threads:
+            raise RuntimeError("enter the pipeline with `with` before reading it")
+
+    def _end(self) -> None:
+        self._finished = True
+        if self._error is not None:
+            self._error_was_read = True
+            raise self._error
+
+    def _guard(self, body: Callable[[], None], close_out: Callable[[], None]) -> None:
+        """A stage's thread: `Closed` is a normal end, any other exception stops everything and waits for the reader."""
+        try:
+            body()
+        except Closed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again in the reader; even SystemExit must not be lost
+            with self._lock:
+                self._error = self._error or error
+            self.stop()
+        finally:
+            close_out()
+
+    def _run_capture(self) -> None:
+        with self._source as source:
+            frames = iter(source)
+            while True:
+                begin_s = time.perf_counter()
+                frame = next(frames, None)
+                if frame is None:
+                    return
+                capture_ms = self._clocks["capture"].record(begin_s, time.perf_counter())
+                self._captured.put(_Captured(frame, {"capture": capture_ms}))
+
+    def _step_infer(self, item: _Captured) -> _Inferred:
+        heads, infer_ms = self._timed("infer", self._infer, item.frame.image)
+        return _Inferred(item.frame, heads, {**item.stage_ms, "infer": infer_ms})
+
+    def _step_decode(self, item: _Inferred) -> FrameResult:
+        instances, decode_ms = self._timed("decode", self._decode, item.heads)
+        heads = item.heads if self.keep_heads else None
+        return FrameResult(item.frame, instances, heads, {**item.stage_ms, "decode": decode_ms})
+
+    def _step_render(self, result: FrameResult) -> Rendered:
+        canvas, render_ms = self._timed("render", self._render, result)
+        return Rendered(dataclasses.replace(result, stage_ms={**result.stage_ms, "render": render_ms}), canvas)
+
+    def _timed(self, stage: str, function: Callable[[Argument], Value], argument: Argument) -> tuple[Value, float]:
+        begin_s = time.perf_counter()
+        value = function(argument)
+        return value, self._clocks[stage].record(begin_s, time.perf_counter())
+
+
+def _pump(inp: Channel[Argument], step: Callable[[Argument], Value], out: Channel[Value]) -> None:
+    while True:
+        out.put(step(inp.get()))
+
+
+def _plain_image(result: FrameResult) -> ByteArray:
+    return result.frame.image

@@ -1,0 +1,48 @@
+import pytest
+
+from pipeline.containers import is_unfinished_mp4, missing_bytes
+
+CLIPS = [("clip.mp4", "libx264"), ("clip.mkv", "libx264"), ("clip.avi", "mjpeg")]
+
+
+@pytest.mark.parametrize(("name", "codec"), CLIPS)
+def test_a_whole_file_lacks_nothing(make_clip, name, codec) -> None:
+    assert missing_bytes(make_clip(name, codec=codec)) == 0
+
+
+@pytest.mark.parametrize(("name", "codec"), CLIPS)
+@pytest.mark.parametrize("cut", [1, 100, 1000])
+def test_the_missing_bytes_are_counted(make_clip, name, codec, cut) -> None:
+    path = make_clip(name, codec=codec, faststart=True)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert missing_bytes(path) == cut
+
+
+@pytest.mark.parametrize(("name", "codec"), CLIPS)
+def test_a_header_cut_anywhere_is_survived(make_clip, name, codec) -> None:
+    path = make_clip(name, codec=codec)
+    head = path.read_bytes()[:64]
+    for size in range(len(head)):
+        path.write_bytes(head[:size])
+        assert missing_bytes(path) >= 0
+        assert isinstance(is_unfinished_mp4(path), bool)
+
+
+def test_something_behind_the_last_box_is_no_damage(make_clip) -> None:
+    path = make_clip("clip.mp4")
+    path.write_bytes(path.read_bytes() + b"\0\0\xff\xff\0\0\0\0 a camera's own notes")
+    assert missing_bytes(path) == 0
+
+
+def test_other_formats_are_not_judged(tmp_path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"just some text, long enough for a header")
+    assert missing_bytes(path) == 0
+    assert not is_unfinished_mp4(path)
+
+
+def test_an_mp4_without_its_index_is_told_from_one_with_it(make_clip) -> None:
+    path = make_clip("clip.mp4")
+    assert not is_unfinished_mp4(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert is_unfinished_mp4(path)

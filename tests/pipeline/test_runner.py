@@ -1,0 +1,317 @@
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+from pipeline.frames import FrameResult, Rendered
+from pipeline.runner import STAGES, Pipeline
+
+WAIT_S = 5.0  # a bound for what must happen anyway; never a measurement
+
+
+class StageError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture
+def steps(make_heads, make_instances):
+    """An infer and a decode that carry the frame's number through heads and into the number of instances."""
+
+    def infer(image):
+        return make_heads(float(image[0, 0, 0]))
+
+    def decode(heads):
+        return make_instances(int(heads.person_map[0, 0]) % 5)
+
+    return infer, decode
+
+
+def poll_to_the_end(pipeline):
+    """The frame numbers that poll gave until it said that nothing more comes."""
+    seen = []
+    while not pipeline.finished:
+        rendered = pipeline.poll()
+        if rendered is not None:
+            seen.append(rendered.result.frame.index)
+    return seen
+
+
+def test_a_recording_arrives_complete_and_in_order(fake_source, steps) -> None:
+    with Pipeline(fake_source(40), *steps) as pipeline:
+        rendered = list(pipeline)
+    assert [r.result.frame.index for r in rendered] == list(range(40))
+    assert [len(r.result.instances) for r in rendered] == [index % 5 for index in range(40)]
+    assert pipeline.finished
+    assert set(pipeline.dropped.values()) == {0}
+
+
+def test_results_carry_all_stage_times_in_order_and_no_heads(fake_source, steps) -> None:
+    with Pipeline(fake_source(2), *steps) as pipeline:
+        rendered = list(pipeline)
+    assert all(tuple(r.result.stage_ms) == STAGES for r in rendered)
+    assert all(ms >= 0 for r in rendered for ms in r.result.stage_ms.values())
+    assert all(r.result.heads is None for r in rendered)
+
+
+def test_heads_are_kept_when_asked_for(fake_source, steps) -> None:
+    with Pipeline(fake_source(3), *steps, keep_heads=True) as pipeline:
+        assert [r.result.heads.person_map[0, 0] for r in pipeline] == [0, 1, 2]
+
+
+def test_without_render_the_canvas_is_the_frames_image(fake_source, steps) -> None:
+    with Pipeline(fake_source(1), *steps) as pipeline:
+        (rendered,) = pipeline
+    assert rendered.canvas is rendered.result.frame.image
+
+
+def test_render_makes_the_canvas(fake_source, steps) -> None:
+    def render(result: FrameResult):
+        return 255 - result.frame.image
+
+    with Pipeline(fake_source(3), *steps, render) as pipeline:
+        values = [int(r.canvas[0, 0, 0]) for r in pipeline]
+    assert values == [255, 254, 253]
+
+
+def test_stats_count_every_stage(fake_source, steps) -> None:
+    with Pipeline(fake_source(6), *steps) as pipeline:
+        assert len(list(pipeline)) == 6
+    stats = pipeline.stats()
+    assert [line.stage for line in stats] == list(STAGES)
+    assert [line.count for line in stats] == [6, 6, 6, 6]
+    assert all(0 <= line.wait_share <= 1 and line.fps > 0 for line in stats)
+
+
+def test_a_live_source_drops_old_frames_in_front_of_the_slow_stage(fake_source, steps) -> None:
+    infer, decode = steps
+    inference_began, release = threading.Event(), threading.Event()
+
+    def slow_infer(image):
+        if image[0, 0, 0] == 0:
+            inference_began.set()
+            assert release.wait(WAIT_S)
+        return infer(image)
+
+    def before(index: int) -> None:
+        if index == 1:  # the first frame must be in inference before the others race past it
+            assert inference_began.wait(WAIT_S)
+
+    source = fake_source(10, live=True, before=before)
+    with Pipeline(source, slow_infer, decode) as pipeline:
+        while len(source.events) < 2:  # left: all ten frames have been put
+            threading.Event().wait(0.005)
+        release.set()
+        seen = [r.result.frame.index for r in pipeline]
+    assert seen[-1] == 9  # the newest always wins
+    assert seen in ([0, 9], [9])  # frame 0 itself may be replaced while the reader starts
+    assert pipeline.dropped["infer"] == 8
+
+
+def test_a_recording_waits_for_a_slow_reader(fake_source, steps) -> None:
+    source = fake_source(30)
+    with Pipeline(source, *steps) as pipeline:
+        first = next(pipeline)
+        threading.Event().wait(0.03)
+        assert source.events == [("enter", "pipeline-capture")]  # 30 frames do not fit into four channels
+        rest = list(pipeline)
+    assert [first.result.frame.index, *(r.result.frame.index for r in rest)] == list(range(30))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("bad_index", [0, 3])
+def test_an_error_in_any_stage_is_raised_in_the_reader(fake_source, steps, stage, live, bad_index) -> None:
+    infer, decode = steps
+
+    def check(here: str, index: int) -> None:
+        if here == stage and index >= bad_index:
+            raise StageError(here)
+
+    def failing_infer(image):
+        check("infer", int(image[0, 0, 0]))
+        return infer(image)
+
+    def failing_decode(heads):
+        check("decode", int(heads.person_map[0, 0]))
+        return decode(heads)
+
+    def failing_render(result):
+        check("render", result.frame.index)
+        return result.frame.image
+
+    source = fake_source(8, live, before=lambda index: check("capture", index))
+    with pytest.raises(StageError, match=stage), Pipeline(source, failing_infer, failing_decode, failing_render) as p:
+        for _ in p:
+            pass
+    assert [what for what, _ in source.events] == ["enter", "exit"]
+
+
+def test_poll_raises_the_error_too(fake_source, steps) -> None:
+    def failing(heads):
+        raise StageError("decode")
+
+    with Pipeline(fake_source(3), steps[0], failing) as pipeline:
+        with pytest.raises(StageError):
+            poll_to_the_end(pipeline)
+        with pytest.raises(StageError):
+            pipeline.poll()
+
+
+def test_even_system_exit_in_a_stage_reaches_the_reader(fake_source, steps) -> None:
+    def leaving(heads):
+        raise SystemExit(3)
+
+    with Pipeline(fake_source(3), steps[0], leaving) as pipeline, pytest.raises(SystemExit):
+        next(pipeline)
+
+
+def test_an_error_on_leaving_the_source_reaches_the_reader(fake_source, steps) -> None:
+    class BadlyEnding(fake_source):
+        def __exit__(self, *details):
+            raise StageError("close")
+
+    with Pipeline(BadlyEnding(2), *steps) as pipeline, pytest.raises(StageError, match="close"):
+        list(pipeline)
+
+
+def test_an_error_nobody_read_is_logged(fake_source, steps, caplog) -> None:
+    failed = threading.Event()
+
+    def failing(heads):
+        failed.set()
+        raise StageError("unread")
+
+    with caplog.at_level(logging.ERROR), Pipeline(fake_source(3), steps[0], failing):
+        assert failed.wait(WAIT_S)
+    assert "nobody read" in caplog.text
+    assert "StageError: unread" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 100])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_reader_may_leave_after_the_first_frame(fake_source, steps, count, live, caplog) -> None:
+    source = fake_source(count, live)
+    with caplog.at_level(logging.ERROR), Pipeline(source, *steps) as pipeline:
+        assert isinstance(next(pipeline), Rendered)
+    assert [what for what, _ in source.events] == ["enter", "exit"]
+    assert caplog.text == ""
+
+
+def test_an_error_of_the_reader_itself_passes_and_ends_all(fake_source, steps) -> None:
+    with pytest.raises(ZeroDivisionError), Pipeline(fake_source(50), *steps) as pipeline:
+        next(pipeline).result.frame.index / 0
+
+
+def test_the_thread_that_enters_the_source_leaves_it(fake_source, steps) -> None:
+    source = fake_source(5)
+    with Pipeline(source, *steps) as pipeline:
+        list(pipeline)
+    assert source.events == [("enter", "pipeline-capture"), ("exit", "pipeline-capture")]
+
+
+def test_only_capture_is_a_daemon(fake_source, steps) -> None:
+    with Pipeline(fake_source(50), *steps) as pipeline:
+        next(pipeline)
+        daemons = {t.name: t.daemon for t in threading.enumerate() if t.name.startswith("pipeline-")}
+    assert daemons == {
+        "pipeline-capture": True,
+        "pipeline-infer": False,
+        "pipeline-decode": False,
+        "pipeline-render": False,
+    }
+
+
+def test_stop_ends_the_iteration_and_may_be_repeated(fake_source, steps) -> None:
+    with Pipeline(fake_source(1000), *steps) as pipeline:
+        next(pipeline)
+        pipeline.stop()
+        pipeline.stop()
+        assert list(pipeline) == []
+        assert pipeline.poll() is None
+    assert pipeline.finished
+    pipeline.stop()
+
+
+def test_stop_does_not_wait_for_the_running_step(fake_source, steps) -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    def blocked(image):
+        inside.set()
+        assert release.wait(WAIT_S)
+        return steps[0](image)
+
+    with Pipeline(fake_source(5), blocked, steps[1]) as pipeline:
+        assert inside.wait(WAIT_S)
+        pipeline.stop()
+        assert list(pipeline) == []  # though inference still runs
+        release.set()
+
+
+def test_a_stage_that_never_ends_is_named_in_the_log(fake_source, steps, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.runner.JOIN_TIMEOUT_S", 0.02)
+    inside, release = threading.Event(), threading.Event()
+
+    def blocked(image):
+        inside.set()
+        assert release.wait(WAIT_S)
+        return steps[0](image)
+
+    with caplog.at_level(logging.ERROR), Pipeline(fake_source(5), blocked, steps[1]):
+        assert inside.wait(WAIT_S)
+    assert "pipeline-infer" in caplog.text
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("pipeline-"):
+            thread.join(WAIT_S)
+
+
+def test_poll_gives_none_before_the_first_frame_and_finishes(fake_source, steps) -> None:
+    release = threading.Event()
+    source = fake_source(3, before=lambda index: release.wait(WAIT_S))
+    with Pipeline(source, *steps) as pipeline:
+        assert pipeline.poll() is None
+        assert not pipeline.finished
+        release.set()
+        assert poll_to_the_end(pipeline) == [0, 1, 2]
+
+
+def test_an_empty_source_ends_at_once(fake_source, steps) -> None:
+    with Pipeline(fake_source(0), *steps) as pipeline:
+        assert list(pipeline) == []
+    assert pipeline.stats() == []
+
+
+def test_reading_outside_the_block_is_refused(fake_source, steps) -> None:
+    pipeline = Pipeline(fake_source(1), *steps)
+    with pytest.raises(RuntimeError, match="with"):
+        next(pipeline)
+    with pytest.raises(RuntimeError, match="with"):
+        pipeline.poll()
+
+
+def test_a_pipeline_runs_once(fake_source, steps) -> None:
+    pipeline = Pipeline(fake_source(1), *steps)
+    with pipeline:
+        list(pipeline)
+    with pytest.raises(RuntimeError, match="once"):
+        pipeline.__enter__()
+
+
+def test_infer_gets_the_read_only_image(fake_source, steps) -> None:
+    flags = []
+
+    def infer(image):
+        flags.append((image.flags.writeable, image.dtype, image.shape))
+        return steps[0](image)
+
+    with Pipeline(fake_source(1), infer, steps[1]) as pipeline:
+        list(pipeline)
+    assert flags == [(False, np.dtype(np.uint8), (64, 96, 3))]
