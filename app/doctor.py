@@ -4,6 +4,7 @@ Findings are collected first and printed after. Each `check_*` function looks at
 raises for what it looks for: a missing thing is a finding. Heavy parts are looked at in a child process or not at all.
 """
 
+import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -65,6 +66,15 @@ OPTIONAL_PACKAGES = (
     Package("onnx", ("onnx",), "export", "requirements-train.txt"),
     Package("onnxscript", ("onnxscript",), "export", "requirements-train.txt"),
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no options."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report."""
+    return run_doctor()
 
 
 def run_doctor(console: Console | None = None) -> int:

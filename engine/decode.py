@@ -78,15 +78,13 @@ def decode(heads: Heads, config: DecodeConfig) -> Instances:
     mid, long = _contiguous(heads.mid_offsets), _contiguous(heads.mask_offsets)
     person_map, stride = _contiguous(heads.person_map), heads.stride
 
-    hough = kernels.blur(
-        kernels.vote(maps, short, stride, config.bin_px, config.radius_px, config.vote_threshold)
-    )
+    hough = kernels.blur(kernels.vote(maps, short, stride, config.bin_px, config.radius_px, config.vote_threshold))
     reach = round(config.peak_reach_px / config.bin_px)
     kinds, xy, _ = kernels.find_peaks(hough, config.peak_threshold, reach, config.bin_px, config.max_peaks)
     points, found = kernels.group(
         kinds, xy, maps, short, mid, long, float(stride),
-        config.seed_threshold, config.duplicate_px, config.duplicate_scale, config.snap_px, config.walk_threshold, config.fill_threshold, config.mid_steps,
-        MAX_INSTANCES,
+        config.seed_threshold, config.duplicate_px, config.duplicate_scale, config.snap_px,
+        config.walk_threshold, config.fill_threshold, config.mid_steps, MAX_INSTANCES,
     )  # fmt: skip
     keypoint_scores = kernels.expected_oks(points, found, hough, config.bin_px, config.radius_px, config.min_span_px)
     scores, order = kernels.rank(points, found, keypoint_scores, config.duplicate_px, config.duplicate_scale)

@@ -84,7 +84,9 @@ def evaluate(
     return scores, poses, masks
 
 
-def average_precision(truth: dict[str, Any], results: list[Result], kind: str, image_ids: list[int]) -> dict[str, float]:
+def average_precision(
+    truth: dict[str, Any], results: list[Result], kind: str, image_ids: list[int]
+) -> dict[str, float]:
     """COCO's AP table of results in the annotation file's own pixels.
 
     Args:

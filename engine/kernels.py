@@ -78,7 +78,9 @@ def _follow_own(field: Array, short: Array, x: float, y: float, stride: float, r
 
 
 @njit(cache=True, nogil=True)
-def vote(keypoint_maps: Array, short_offsets: Array, stride: int, bin_px: int, radius: float, threshold: float) -> Array:
+def vote(
+    keypoint_maps: Array, short_offsets: Array, stride: int, bin_px: int, radius: float, threshold: float
+) -> Array:
     """Hough voting (PersonLab eq. 1; the paper's SKHM peaks h_k): every cell votes p_k at its short offset's end.
 
     Args:
@@ -152,7 +154,12 @@ def find_peaks(hough: Array, threshold: float, reach: int, bin_px: int, most: in
         each kind are kept. Ties keep the order kind, y, x.
     """
     k_count, rows, cols = hough.shape
-    kinds, xs, ys, heights = [0 for _ in range(0)], [0.0 for _ in range(0)], [0.0 for _ in range(0)], [0.0 for _ in range(0)]
+    kinds, xs, ys, heights = (
+        [0 for _ in range(0)],
+        [0.0 for _ in range(0)],
+        [0.0 for _ in range(0)],
+        [0.0 for _ in range(0)],
+    )
     for k in range(k_count):
         for i in range(rows):
             for j in range(cols):
@@ -212,9 +219,7 @@ def _span(points: Array, scores: Array) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _nearest_free(
-    px: float, py: float, kind: int, reach: float, kinds: Array, xy: Array, used: Array
-) -> int:
+def _nearest_free(px: float, py: float, kind: int, reach: float, kinds: Array, xy: Array, used: Array) -> int:
     best, best_distance = -1, reach
     for m in range(len(kinds)):
         if kinds[m] == kind and not used[m]:
@@ -369,9 +374,7 @@ def _grow(
 
 
 @njit(cache=True, nogil=True)
-def expected_oks(
-    points: Array, scores: Array, hough: Array, bin_px: int, radius: float, min_span_px: float
-) -> Array:
+def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius: float, min_span_px: float) -> Array:
     """PersonLab's expected OKS: p_k weighted by how near the votes around it are, on the person's own scale.
 
     Args:

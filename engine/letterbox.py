@@ -17,15 +17,27 @@ def input_side(size: int, multiple: int) -> int:
     return max(1, -(-(size - 1) // multiple)) * multiple + 1
 
 
+def _fitting_side(size: int, multiple: int) -> tuple[int, int]:
+    """(resized size, input side): a size that is at most 1 % above n * multiple + 1 is squeezed onto it.
+
+    A side of 226 px would otherwise be padded to 241 and cost 7 % more for nothing.
+    """
+    below = (size - 1) // multiple * multiple + 1
+    if below > 1 and size - below <= 0.01 * size:
+        return below, below
+    return size, input_side(size, multiple)
+
+
 def fit(source_hw: tuple[int, int], input_size: int, multiple: int) -> Letterbox:
     """The letterbox that fits the longer source side to `input_size` px and pads both sides to n * multiple + 1."""
     height, width = source_hw
     long_side = input_side(input_size, multiple)
     scale = long_side / max(height, width)
-    resized_h, resized_w = max(1, round(height * scale)), max(1, round(width * scale))
+    resized_h, input_h = _fitting_side(max(1, round(height * scale)), multiple)
+    resized_w, input_w = _fitting_side(max(1, round(width * scale)), multiple)
     return Letterbox(
         source_hw=source_hw,
-        input_hw=(input_side(resized_h, multiple), input_side(resized_w, multiple)),
+        input_hw=(input_h, input_w),
         scale_xy=(resized_w / width, resized_h / height),
     )
 

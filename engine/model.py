@@ -22,7 +22,8 @@ from torch.nn import functional
 
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
 
-# Output channels, in this order, the person map last; offsets are (dx, dy) interleaved per keypoint or directed edge, input px.
+# Output channels, in this order, the person map last; offsets are (dx, dy) interleaved per keypoint or directed edge,
+# input px.
 HEAD_CHANNELS: Final = {
     "keypoint_maps": NUM_KEYPOINTS,
     "short_offsets": 2 * NUM_KEYPOINTS,
@@ -229,6 +230,9 @@ class PosePlusSegNet(nn.Module):
     """
 
     multiple = 16
+    mean: Tensor
+    std: Tensor
+    unit: Tensor
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()

@@ -76,11 +76,11 @@ class Heads:
         _check("short_offsets", self.short_offsets, np.float32, (NUM_KEYPOINTS, 2, h, w))
         _check("mid_offsets", self.mid_offsets, np.float32, (2 * NUM_EDGES, 2, h, w))
         _check("mask_offsets", self.mask_offsets, np.float32, (NUM_KEYPOINTS, 2, h, w))
-        finer = self.stride // self.person_stride
-        _check("person_map", self.person_map, np.float32, ((h - 1) * finer + 1, (w - 1) * finer + 1))
         input_h, input_w = self.letterbox.input_hw
         if (h - 1) * self.stride + 1 != input_h or (w - 1) * self.stride + 1 != input_w:
             raise ValueError(f"heads of {h}x{w} cells at stride {self.stride} do not fit input {input_h}x{input_w}")
+        finer = self.stride // self.person_stride
+        _check("person_map", self.person_map, np.float32, ((h - 1) * finer + 1, (w - 1) * finer + 1))
 
     @property
     def person_stride(self) -> int:

@@ -42,9 +42,12 @@ def open_container(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not the cover picture of a song. Raises UserError if there is none."""
+    """The first video stream that is not the cover picture of a song. Raises UserError if there is none to decode."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
+            codec: Any = stream.codec_context  # None if unknown, which PyAV's type hints do not say
+            if codec is None:
+                raise UserError(f"{path}: the video is in a format (codec) that cannot be decoded")
             return stream
     raise UserError(f"{path}: has no video stream")
 
@@ -110,6 +113,7 @@ class PacketReader:
             if frame.is_corrupt:
                 self._note_damage("parts of a picture are missing")
                 continue
+            frame.time_base = self._stream.time_base  # PyAV forgets it on the frames in flight
             if packet is not None:  # frames that were in flight are no sign that reading went on
                 self.ended_badly = False
             yield frame

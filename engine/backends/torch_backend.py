@@ -1,6 +1,7 @@
 """The network in PyTorch: the reference the others are compared with, and what evaluates a network in training."""
 
 import copy
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -35,10 +36,19 @@ class TorchBackend:
             UserError: see `ModelEntry.verify` and `load_weights`.
         """
         entry.verify("weights")
+        return cls.open_file(entry.weights)
+
+    @classmethod
+    def open_file(cls, path: Path) -> Self:
+        """Load a file of `engine.weights.save_weights`, such as training writes; thread count as in `open`.
+
+        Raises:
+            UserError: see `load_weights`.
+        """
         # PyTorch's threads spin at their barriers: one core less than there are makes it several times faster
         # as soon as anything else runs.
         torch.set_num_threads(inference_threads())
-        return cls(load_weights(entry.weights))
+        return cls(load_weights(path))
 
     @torch.inference_mode()
     def infer(self, image: ByteArray, letterbox: Letterbox) -> Heads:

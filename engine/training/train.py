@@ -4,13 +4,14 @@ Two phases in one run: first the new layers on a frozen trunk, then everything a
 """
 
 import copy
+import dataclasses
 import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,6 +24,10 @@ from engine.training.checkpoint import read_checkpoint
 from engine.training.dataset import Augmentation, DataPart, TrainingSet
 from engine.training.losses import losses, total
 from engine.training.pretrained import load_pretrained
+from engine.weights import save_weights
+
+CHECKPOINT: Final = "last.pt"
+WEIGHTS: Final = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Trainer:
         self.net = PosePlusSegNet(config.net)
         if config.start:
             load_pretrained(self.net, Path(config.start))
-        self.net.to(self.device, memory_format=torch.channels_last)
+        self.net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         for parameter in self.average.parameters():
             parameter.requires_grad_(False)
@@ -120,8 +125,12 @@ class Trainer:
             else:
                 tensor.copy_(own[name])
 
-    def save(self, path: Path) -> None:
-        """Write the whole state under a temporary name, then rename: a crash leaves the last good checkpoint."""
+    def save(self, folder: Path) -> None:
+        """Write the whole state and the averaged weights, each under a temporary name, then renamed.
+
+        A crash or a full disk leaves the last good files.
+        """
+        path = folder / CHECKPOINT
         temporary = path.with_name(f".{path.name}.partial")
         state = {
             "config": json.dumps(asdict(self.config)),
@@ -133,9 +142,10 @@ class Trainer:
         try:
             torch.save(state, temporary)
             temporary.replace(path)
-        except OSError as error:
+            save_weights(self.average, folder / WEIGHTS, {"step": str(self.step)})
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
             temporary.unlink(missing_ok=True)
-            raise UserError(f"{path}: cannot write the checkpoint: {error.strerror}") from error
+            raise UserError(f"{path}: cannot write the checkpoint: {error}") from error
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same architecture."""
@@ -155,24 +165,41 @@ def config_from_json(text: str) -> TrainConfig:
     return TrainConfig(**{**values, "net": NetConfig(**values["net"])})
 
 
-def averaged_net(path: Path) -> PosePlusSegNet:
-    """The averaged weights of a checkpoint, ready to evaluate or release."""
-    state = read_checkpoint(path)
-    net = PosePlusSegNet(config_from_json(state["config"]).net)
-    net.load_state_dict(state["average"])
-    return net.eval()
+def config_from_table(recipe: dict[str, Any]) -> TrainConfig:
+    """A recipe's [net] and [run] tables.
+
+    Raises:
+        ValueError: an unknown table or field.
+    """
+    unknown = recipe.keys() - {"net", "run", "data"}
+    if unknown:
+        raise ValueError(f"unknown table [{min(unknown)}]: expected [net], [run] and [[data]]")
+    for table, kind in (("net", NetConfig), ("run", TrainConfig)):
+        fields = {field.name for field in dataclasses.fields(kind)} - {"net"}
+        wrong = recipe.get(table, {}).keys() - fields
+        if wrong:
+            raise ValueError(f"unknown field {min(wrong)} in [{table}]: expected some of {', '.join(sorted(fields))}")
+    return TrainConfig(net=NetConfig(**recipe.get("net", {"trunk": "mobile"})), **recipe.get("run", {}))
 
 
 def train(config: TrainConfig, parts: list[DataPart], out: Path, *, resume: Path | None = None) -> Path:
-    """Train, writing `out`/last.pt every few minutes and `out`/log.jsonl each step; returns the checkpoint.
+    """Train, writing `out`/log.jsonl each step and, every few minutes, `out`/last.pt and the averaged weights.
 
-    Ctrl-C writes the checkpoint before it ends the run.
+    Ctrl-C writes both before it ends the run.
+
+    Returns:
+        `out`/weights.safetensors, the averaged weights.
+
+    Raises:
+        UserError: bad data, a checkpoint that does not fit, a folder that cannot be written, a loss that is not finite.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot make the folder: {error.strerror}") from error
     trainer = Trainer(config)
     if resume is not None:
         trainer.restore(resume)
-    checkpoint = out / "last.pt"
     data = TrainingSet(
         parts,
         size=config.size,
@@ -194,11 +221,11 @@ def train(config: TrainConfig, parts: list[DataPart], out: Path, *, resume: Path
                 log.flush()
                 progress.update(task, completed=trainer.step, loss=f"loss {record['loss']:.3f}")
                 if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                    trainer.save(checkpoint)
+                    trainer.save(out)
                     saved = time.monotonic()
     finally:
-        trainer.save(checkpoint)
-    return checkpoint
+        trainer.save(out)
+    return out / WEIGHTS
 
 
 def _steps(trainer: Trainer, loader: DataLoader[Any]) -> Iterator[dict[str, Any]]:
@@ -231,8 +258,3 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
     )
-
-
-def with_size(config: TrainConfig, **changes: Any) -> TrainConfig:
-    """A copy of a config with some fields changed."""
-    return replace(config, **changes)

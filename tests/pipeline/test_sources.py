@@ -169,8 +169,8 @@ def test_a_damaged_frame_in_the_middle_costs_itself_only(make_clip, number_in) -
     path = make_clip("clip.avi", count=30, codec="mjpeg")
     data = bytearray(path.read_bytes())
     start = data.index(b"\xff\xd8", len(data) // 2)
-    half = (data.index(b"\xff\xd8", start + 1) - start) // 2
-    data[start : start + half] = bytes(half)  # no JPEG begins there any more
+    end = data.index(b"00dc", start)  # the next frame's header
+    data[start:end] = bytes(end - start)
     path.write_bytes(bytes(data))
     frames, warnings = read(path)
     numbers = [number_in(f.image) for f in frames]
@@ -182,16 +182,16 @@ def test_a_damaged_frame_in_the_middle_costs_itself_only(make_clip, number_in) -
     assert "29 frames were read, 1 damaged left out" in warnings[0]
 
 
-def test_a_hole_in_an_mkv_is_reported(make_clip) -> None:
-    path = make_clip("clip.mkv", count=50)
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 400] = np.random.default_rng(0).integers(0, 256, 400, dtype=np.uint8).tobytes()
-    path.write_bytes(bytes(data))
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+def test_a_download_that_never_got_its_second_half_is_reported(make_clip, number_in, name) -> None:
+    path = make_clip(name, count=40, faststart=True)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))  # as long as it should be
     frames, warnings = read(path)
-    assert 5 < len(frames) < 50
+    assert 5 < len(frames) < 40
+    assert number_in(frames[5].image) == 5
     assert len(warnings) == 1
-    assert f"{len(frames)} frames" in warnings[0]
+    assert f"ends early after {len(frames)} frames" in warnings[0]
 
 
 def test_warnings_do_not_pile_up_when_a_clip_is_played_again(make_clip) -> None:
@@ -257,6 +257,21 @@ def test_missing_file_folder_and_address_are_refused(tmp_path) -> None:
 def test_sound_without_a_video_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="has no video stream"):
         open_source(str(write_sound(tmp_path / "sound.wav")))
+
+
+def test_a_songs_cover_picture_is_no_video(tmp_path) -> None:
+    path = write_sound(tmp_path / "song.mp3", cover=np.zeros((16, 16, 3), np.uint8))
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 1  # what must not be taken for a clip
+    with pytest.raises(UserError, match="has no video stream"):
+        open_source(str(path))
+
+
+def test_an_unknown_codec_is_refused(make_clip) -> None:
+    path = make_clip("clip.avi", count=3, codec="mjpeg")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"?!#0"))
+    with pytest.raises(UserError, match=r"a format \(codec\) that cannot be decoded"):
+        open_source(str(path))
 
 
 def test_an_unfinished_mp4_is_refused(make_clip) -> None:
