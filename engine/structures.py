@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine import kernels
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
 
 FloatArray = npt.NDArray[np.float32]
@@ -130,16 +131,10 @@ class Instances:
 
     def boxes_xywh(self) -> FloatArray:
         """Boxes (N, 4) around each mask, or around the present keypoints where an instance owns no pixel."""
-        boxes = np.zeros((len(self), 4), dtype=np.float32)
-        for index in range(len(self)):
-            ys, xs = np.nonzero(self.mask(index))
-            if len(xs):
-                x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
-            else:
-                present = self.keypoints_xy[index][self.keypoint_scores[index] > 0]
-                if not len(present):
-                    continue
-                x0, y0 = present.min(axis=0)
-                x1, y1 = present.max(axis=0)
-            boxes[index] = (x0, y0, x1 - x0, y1 - y0)
+        boxes = kernels.label_boxes(self.label_map, len(self))
+        for index in np.nonzero(boxes[:, 2] == 0)[0]:
+            present = self.keypoints_xy[index][self.keypoint_scores[index] > 0]
+            if len(present):
+                boxes[index, :2] = present.min(axis=0)
+                boxes[index, 2:] = np.ptp(present, axis=0)
         return boxes

@@ -9,7 +9,7 @@ import abc
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -145,7 +145,7 @@ class VideoWriter(FileSink):
         picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         picture.pts = self._tick(rendered)
         picture.time_base = Fraction(1, TICKS_PER_S)
-        self._mux(container, stream.encode(picture))
+        container.mux(stream.encode(picture))
 
     def _finish(self) -> None:
         if self._output is None:
@@ -153,7 +153,7 @@ class VideoWriter(FileSink):
         container, stream = self._output
         self._output = None
         try:
-            self._mux(container, stream.encode(None))
+            container.mux(stream.encode(None))
         finally:
             container.close()
 
@@ -174,12 +174,6 @@ class VideoWriter(FileSink):
         time_s = frame.index / self._fps if frame.t_media_s is None else frame.t_media_s
         self._last_tick = max(round(time_s * TICKS_PER_S), self._last_tick + self._step_ticks)
         return self._last_tick
-
-    def _mux(self, container: OutputContainer, packets: Sequence["av.Packet[VideoStream]"]) -> None:
-        for packet in packets:
-            # Only the last one's duration is used: without it a player would not show that frame at all.
-            packet.duration = round(TICKS_PER_S / self._fps)
-            container.mux(packet)
 
 
 def _describe_colours(codec: VideoCodecContext) -> None:

@@ -106,7 +106,7 @@ class Trainer:
         share = learning_rate(self.step, self.config)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.rate * share * group["factor"]
-        parts = losses(self.net(images), targets, self.config.radius)
+        parts = losses(self.net(images), targets, radius=self.config.radius, stride=self.config.net.stride)
         self.optimiser.zero_grad(set_to_none=True)
         total(parts).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.requires_grad], self.config.clip)

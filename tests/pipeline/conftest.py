@@ -132,7 +132,7 @@ class FakeSource:
         for index in range(self._count):
             if self._before is not None:
                 self._before(index)
-            image = np.full((64, 96, 3), index, dtype=np.uint8)
+            image = np.full((64, 96, 3), index % 256, dtype=np.uint8)
             yield Frame.of(image, index, 0.0, index / 25)
 
     def _note(self, what: str) -> None:

@@ -195,6 +195,19 @@ def test_an_error_nobody_read_is_logged(fake_source, steps, caplog) -> None:
     assert "StageError: unread" in caplog.text
 
 
+def test_an_error_ends_the_other_stages_though_nobody_reads(fake_source, steps) -> None:
+    def failing(heads):
+        raise StageError("decode")
+
+    source = fake_source(1000)
+    pipeline = Pipeline(source, steps[0], failing)
+    with pipeline:
+        while len(source.events) < 2:  # until capture has left the source
+            threading.Event().wait(0.005)
+        with pytest.raises(StageError):
+            next(pipeline)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 100])
 @pytest.mark.parametrize("live", [False, True])
 def test_a_reader_may_leave_after_the_first_frame(fake_source, steps, count, live, caplog) -> None:
