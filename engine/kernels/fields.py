@@ -1,0 +1,64 @@
+"""Reading the network's fields: bilinear samples, and following an offset."""
+
+import math
+from typing import Any
+
+from numba import njit
+
+Array = Any
+
+
+@njit(cache=True, nogil=True)
+def clamp(value: float, top: float) -> float:
+    """`value` limited to [0, top]."""
+    return min(max(value, 0.0), top)
+
+
+@njit(cache=True, nogil=True)
+def sample(plane: Array, x: float, y: float, stride: float) -> float:
+    """Bilinear value of a (h, w) map at input pixel (x, y), clamped to the border."""
+    h, w = plane.shape
+    cx = clamp(x / stride, w - 1.0)
+    cy = clamp(y / stride, h - 1.0)
+    j, i = min(int(cx), w - 2), min(int(cy), h - 2)
+    j, i = max(j, 0), max(i, 0)
+    j1, i1 = min(j + 1, w - 1), min(i + 1, h - 1)
+    fx, fy = cx - j, cy - i
+    top = plane[i, j] * (1 - fx) + plane[i, j1] * fx
+    bottom = plane[i1, j] * (1 - fx) + plane[i1, j1] * fx
+    return top * (1 - fy) + bottom * fy
+
+
+@njit(cache=True, nogil=True)
+def follow(field: Array, x: float, y: float, stride: float) -> tuple[float, float]:
+    """Where the (2, h, w) vector field leads from input pixel (x, y)."""
+    return x + sample(field[0], x, y, stride), y + sample(field[1], x, y, stride)
+
+
+@njit(cache=True, nogil=True)
+def follow_own(field: Array, short: Array, x: float, y: float, stride: float, reach: float) -> tuple[float, float]:
+    """As `follow`, from a keypoint, averaging only those of the four cells whose short offset leads back to it.
+
+    Offset fields jump where one person's disk meets another's; mixing both sides would point at nobody.
+    """
+    h, w = field.shape[1], field.shape[2]
+    cx = clamp(x / stride, w - 1.0)
+    cy = clamp(y / stride, h - 1.0)
+    j0, i0 = int(cx), int(cy)
+    total, tx, ty = 0.0, 0.0, 0.0
+    best, bx, by = 1e18, x, y
+    for i in range(i0, min(i0 + 2, h)):
+        for j in range(j0, min(j0 + 2, w)):
+            px, py = j * stride, i * stride
+            miss = math.hypot(px + short[0, i, j] - x, py + short[1, i, j] - y)
+            lx, ly = px + field[0, i, j], py + field[1, i, j]
+            if miss < best:
+                best, bx, by = miss, lx, ly
+            if miss <= reach:
+                weight = (1 - abs(cx - j)) * (1 - abs(cy - i)) + 1e-3
+                total += weight
+                tx += weight * lx
+                ty += weight * ly
+    if total > 0:
+        return tx / total, ty / total
+    return bx, by

@@ -1,0 +1,86 @@
+"""Keypoint and person scores."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from engine.kernels.grouping import span
+from engine.skeleton import NUM_KEYPOINTS, OKS_SIGMAS
+
+_KAPPA = 2.0 * OKS_SIGMAS.astype(np.float64)
+
+Array = Any
+
+
+@njit(cache=True, nogil=True)
+def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius: float, min_span_px: float) -> Array:
+    """PersonLab's expected OKS: p_k weighted by how near the votes around it are, on the person's own scale.
+
+    Args:
+        points, scores: float32 (N, K, 2) px and (N, K) from `group`.
+        hough: float32 (K, rows, cols) from `vote`. radius: R, px. min_span_px: floor of the person's scale.
+
+    Returns:
+        float32 (N, K): scores[j, k] * sum_x h(x) exp(-|x - y|^2 / (2 lambda^2 kappa^2)) / sum_x h(x) over the disk.
+    """
+    rows, cols = hough.shape[1], hough.shape[2]
+    out = np.zeros_like(scores)
+    for person in range(len(points)):
+        size = max(span(points[person], scores[person]), min_span_px)
+        for k in range(NUM_KEYPOINTS):
+            if scores[person, k] <= 0:
+                continue
+            x, y = points[person, k, 0], points[person, k, 1]
+            variance = 2 * (size * _KAPPA[k]) ** 2
+            mass, good = 1e-6, 0.0
+            for r in range(max(0, int((y - radius) / bin_px)), min(rows, int((y + radius) / bin_px) + 1)):
+                for c in range(max(0, int((x - radius) / bin_px)), min(cols, int((x + radius) / bin_px) + 1)):
+                    h = hough[k, r, c]
+                    if h > 0:
+                        d2 = (c * bin_px - x) ** 2 + (r * bin_px - y) ** 2
+                        mass += h
+                        good += h * math.exp(-d2 / variance)
+            out[person, k] = scores[person, k] * good / mass
+    return out
+
+
+@njit(cache=True, nogil=True)
+def rank(
+    points: Array, scores: Array, keypoint_scores: Array, duplicate_px: float, duplicate_scale: float
+) -> tuple[Array, Array]:
+    """Person scores with soft non-maximum suppression, and their descending order.
+
+    A keypoint within max(duplicate_px, duplicate_scale * kappa_k * lambda) of the same keypoint of a better person,
+    of size lambda, adds nothing.
+
+    Returns:
+        person scores float32 (N,), in input order, and order int64 (N,).
+    """
+    count = len(points)
+    raw = np.zeros(count, dtype=np.float32)
+    spans = np.zeros(count)
+    for j in range(count):
+        raw[j] = keypoint_scores[j].sum() / NUM_KEYPOINTS
+        spans[j] = span(points[j], scores[j])
+    order = np.argsort(-raw, kind="mergesort")
+    soft = np.zeros(count, dtype=np.float32)
+    for position in range(count):
+        j = order[position]
+        total = 0.0
+        for k in range(NUM_KEYPOINTS):
+            if scores[j, k] <= 0:
+                continue
+            free = True
+            for earlier in range(position):
+                i = order[earlier]
+                if scores[i, k] > 0:
+                    distance = math.hypot(points[i, k, 0] - points[j, k, 0], points[i, k, 1] - points[j, k, 1])
+                    if distance <= max(duplicate_px, duplicate_scale * _KAPPA[k] * spans[i]):
+                        free = False
+                        break
+            if free:
+                total += keypoint_scores[j, k]
+        soft[j] = total / NUM_KEYPOINTS
+    return soft, np.argsort(-soft, kind="mergesort")
