@@ -19,6 +19,7 @@ class DecodeConfig:
     Attributes:
         radius_px: disk radius R the network was trained with (paper: 32).
         bin_px: side of a Hough accumulator's bin.
+        blur_passes: binomial smoothing of the accumulator; two passes are a Gaussian of one bin.
         vote_threshold: cells below this p_k do not vote.
         peak_threshold: least height of a Hough peak, where a perfect disk of p = 1 is about 1.
         peak_reach_px: a peak is the maximum of +- this.
@@ -32,7 +33,8 @@ class DecodeConfig:
             the picture, with the small score it has there.
         mid_steps: refinement steps of the mid offsets.
         person_threshold: p, least person probability of a mask pixel.
-        distance_threshold: t, largest normalised distance of a pixel's embedding to its skeleton.
+        distance_threshold: t, largest normalised distance of a pixel's embedding to its skeleton (paper: 0.25; this
+            network's mask offsets want more: docs/results.md).
         min_span_px: floor of a skeleton's size, in that distance and in the scores.
         mask_doubt: how much a skeleton of few keypoints must be nearer than a whole one to get a pixel.
         mask_self_steps, mask_short_steps: refinement steps of the mask offsets, by themselves and by short offsets.
@@ -42,6 +44,7 @@ class DecodeConfig:
 
     radius_px: float = 32.0
     bin_px: int = 4
+    blur_passes: int = 2
     vote_threshold: float = 0.05
     peak_threshold: float = 0.02
     peak_reach_px: float = 8.0
@@ -54,7 +57,7 @@ class DecodeConfig:
     fill_threshold: float = 0.0
     mid_steps: int = 1
     person_threshold: float = 0.5
-    distance_threshold: float = 0.25
+    distance_threshold: float = 0.5
     min_span_px: float = 16.0
     mask_doubt: float = 0.5
     mask_self_steps: int = 5
@@ -78,7 +81,9 @@ def decode(heads: Heads, config: DecodeConfig) -> Instances:
     mid, long = _contiguous(heads.mid_offsets), _contiguous(heads.mask_offsets)
     person_map, stride = _contiguous(heads.person_map), heads.stride
 
-    hough = kernels.blur(kernels.vote(maps, short, stride, config.bin_px, config.radius_px, config.vote_threshold))
+    hough = kernels.vote(maps, short, stride, config.bin_px, config.radius_px, config.vote_threshold)
+    for _ in range(config.blur_passes):
+        hough = kernels.blur(hough)
     reach = round(config.peak_reach_px / config.bin_px)
     kinds, xy, _ = kernels.find_peaks(hough, config.peak_threshold, reach, config.bin_px, config.max_peaks)
     points, found = kernels.group(
