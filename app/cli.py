@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
 
-from rich.console import Console
-
+from app.messages import accept_any_text, discard_stdout, explained_imports, print_error
 from engine.errors import UserError
 
 COMMANDS: Final = {
@@ -42,22 +41,35 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((a for a in arguments if a in COMMANDS), None)
-    options = build_parser(chosen).parse_args(arguments)
+    """Run the program; returns its exit status. As ever with argparse, `--help` and wrong options raise SystemExit."""
+    accept_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        status: int = _module(options.command).run(options)
+        with explained_imports("requirements.txt"):
+            status = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        print(end="", flush=True)  # now, while an error can still be told
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell
-        sys.stderr.close()
+        discard_stdout()
         return 1
+    except OSError as error:  # files are explained where they are used: what is left is a stdout that takes no more
+        discard_stdout()
+        print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return 2
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        build_parser().print_help(sys.stderr)
+        return 2
+    options = build_parser(next((a for a in arguments if a in COMMANDS), None)).parse_args(arguments)
+    status: int = _module(options.command).run(options)
     return status
 
 

@@ -2,15 +2,13 @@
 
 import argparse
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from app.options import add_model_arguments, open_estimator, share, whole_number
+from app.messages import print_error, print_warning
+from app.options import add_model_arguments, describe, make_folder, open_estimator, share, whole_number
+from app.tables import print_table, progress_bar
 from engine.decode import DecodeConfig
 from engine.errors import UserError
 from engine.estimator import Estimator
@@ -20,13 +18,17 @@ from pipeline.overlays import OVERLAY_NAMES, OverlayStyle
 from pipeline.render import draw
 from pipeline.runner import Pipeline
 from pipeline.sinks import FileSink, NdjsonWriter, PictureWriter, VideoWriter
-from pipeline.sources import ImageSource, Source, open_source
+from pipeline.sources import ImageSource, Source, SourceInfo, open_source
 
 SAVE_KINDS: Final = ("video", "ndjson")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    parser.epilog = (
+        "For each SOURCE, say clip.avi, it writes DIR/clip.mp4 (of a picture: DIR/clip.png) and DIR/clip.ndjson, one "
+        "line of JSON for each frame. A source that cannot be read is reported, the others are still done."
+    )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="video or picture files")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -34,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="video,ndjson",
         type=_save_kinds,
         metavar="KINDS",
-        help="what to write, of video (a picture for a picture) and ndjson (default: %(default)s)",
+        help="what to write: video, ndjson, or both with a comma between (default: %(default)s)",
     )
     parser.add_argument(
-        "--overlay", default="pis", choices=OVERLAY_NAMES, help="what to draw (default: %(default)s, masks and poses)"
+        "--overlay", default="pis", choices=OVERLAY_NAMES, help="what to draw; pis is masks and poses, the default"
     )
     parser.add_argument(
         "--min-score",
@@ -52,50 +54,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Process every source; a bad one is reported and the others still run. 0, or 2 if any was bad."""
-    console, errors = Console(), Console(stderr=True)
-    _make_folder(options.out)
     failed = False
     with open_estimator(options, DecodeConfig(min_score=options.min_score)) as estimator:
+        make_folder(options.out)
+        print(describe(options, estimator), flush=True)
         taken: set[str] = set()
         for uri in options.sources:
-            stem = _free_stem(Path(uri).stem, taken)
             try:
-                _process(uri, stem, estimator, options, console, errors)
+                _process(uri, taken, estimator, options)
             except UserError as error:
-                errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+                print_error(error)
                 failed = True
     return 2 if failed else 0
 
 
-def _process(
-    uri: str, stem: str, estimator: Estimator, options: argparse.Namespace, console: Console, errors: Console
-) -> None:
+def _process(uri: str, taken: set[str], estimator: Estimator, options: argparse.Namespace) -> None:
     source = open_source(uri, options.max_frames)
-    style = OverlayStyle.of([options.overlay])
-    estimator.warmup((source.info.height, source.info.width))
-    draws = "video" in options.save
+    is_clip = not isinstance(source, ImageSource)
+    sinks = _sinks(source, options.out / _free_stem(Path(uri).stem, taken), options.save)
+    _keep_sources(sinks, options.sources)
+    if is_clip:  # else the first frame's start-up would spoil the table of stages; one picture is quicker without
+        estimator.warmup((source.info.height, source.info.width))
+    render = _renderer(options.overlay) if "video" in options.save else None
+    pipeline = Pipeline(source, estimator.infer, estimator.decode, render)
+    people = _drain(pipeline, sinks, source.info)
+    for warning in source.warnings:
+        print_warning(warning)
+    found = _counted(people, "person", "people")
+    print(
+        f"{uri}: {_counted(sinks[0].count, 'frame', 'frames')}, at most {found} at once"
+        if is_clip
+        else f"{uri}: {found}"
+    )
+    for sink in sinks:
+        print(f"  {sink.path}", flush=True)
+    if is_clip:
+        _print_stages(pipeline.stats())
 
-    def render(result: FrameResult) -> ByteArray:
-        return draw(result.frame.image, result.instances, style)
 
+def _drain(pipeline: Pipeline, sinks: list[FileSink], info: SourceInfo) -> int:
+    """Run the pipeline into the sinks, which are whole afterwards; the most people in one frame."""
     people = 0
     with contextlib.ExitStack() as stack:
-        sinks = [stack.enter_context(sink) for sink in _sinks(source, options.out / stem, options.save)]
-        pipeline = stack.enter_context(Pipeline(source, estimator.infer, estimator.decode, render if draws else None))
-        progress = stack.enter_context(_progress(errors))
-        task = progress.add_task(source.info.name, total=source.info.frame_count)
+        for sink in sinks:
+            stack.enter_context(sink)
+        stack.enter_context(pipeline)
+        progress = stack.enter_context(progress_bar())
+        task = progress.add_task(info.name, total=info.frame_count)
         for rendered in pipeline:
             for sink in sinks:
                 sink.write(rendered)
             people = max(people, len(rendered.result.instances))
             progress.advance(task)
-    for warning in source.warnings:
-        errors.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{uri}: {sinks[0].count} frames, at most {people} people at once", markup=False, highlight=False)
-    for sink in sinks:
-        console.print(f"  {sink.path}", markup=False, highlight=False, soft_wrap=True)
-    if not isinstance(source, ImageSource):
-        console.print(_stage_table(pipeline.stats()))
+    return people
 
 
 def _sinks(source: Source, base: Path, kinds: Iterable[str]) -> list[FileSink]:
@@ -110,27 +121,32 @@ def _sinks(source: Source, base: Path, kinds: Iterable[str]) -> list[FileSink]:
     return sinks
 
 
-def _stage_table(stats: list[StageStats]) -> Table:
-    table = Table(title="stages", title_justify="left")
-    for column in ("stage", "frames", "median ms", "p95 ms", "busy", "frames/s"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for line in stats:
-        rate = "" if line.fps is None else f"{line.fps:.1f}"
-        table.add_row(
-            line.stage, str(line.count), f"{line.median_ms:.1f}", f"{line.p95_ms:.1f}", f"{line.busy_share:.0%}", rate
+def _keep_sources(sinks: list[FileSink], sources: Iterable[str]) -> None:
+    """Raise UserError if a result would replace one of the sources."""
+    originals = [path for path in map(Path, sources) if path.exists()]
+    for sink in sinks:
+        if sink.path.exists() and any(sink.path.samefile(path) for path in originals):
+            raise UserError(f"{sink.path}: the result would replace this source; choose another --out")
+
+
+def _renderer(overlay: str) -> Callable[[FrameResult], ByteArray]:
+    style = OverlayStyle.of([overlay])
+    return lambda result: draw(result.frame.image, result.instances, style)
+
+
+def _print_stages(stats: list[StageStats]) -> None:
+    rows = [
+        (
+            line.stage,
+            str(line.count),
+            f"{line.median_ms:.1f}",
+            f"{line.p95_ms:.1f}",
+            f"{line.busy_share:.0%}",
+            "" if line.fps is None else f"{line.fps:.1f}",
         )
-    return table
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+        for line in stats
+    ]
+    print_table("stages", ("stage", "frames", "median ms", "p95 ms", "busy", "frames/s"), rows)
 
 
 def _save_kinds(text: str) -> tuple[str, ...]:
@@ -141,17 +157,14 @@ def _save_kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot make the folder: {error.strerror}") from error
-
-
 def _free_stem(stem: str, taken: set[str]) -> str:
-    """A name for the results: two sources of one name must not overwrite each other."""
+    """A name for the results: two sources of one name (to some file systems A is a) must not overwrite each other."""
     name, number = stem, 2
-    while name in taken:
+    while name.casefold() in taken:
         name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
+    taken.add(name.casefold())
     return name
+
+
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"

@@ -50,6 +50,15 @@ def read_pictures(images: Path, annotations: Path) -> list[Picture]:
     data = read_json(annotations)
     if not isinstance(data, dict) or "images" not in data or "annotations" not in data:
         raise UserError(f"{annotations}: not a COCO annotation file: 'images' or 'annotations' is missing")
+    try:
+        return _parse_pictures(images, annotations, data)
+    except KeyError as error:
+        raise UserError(f"{annotations}: not a COCO annotation file: an entry has no {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{annotations}: not a COCO annotation file: {error}") from error
+
+
+def _parse_pictures(images: Path, annotations: Path, data: dict[str, Any]) -> list[Picture]:
     people: dict[int, list[dict[str, Any]]] = {}
     for annotation in data["annotations"]:
         if annotation.get("category_id") != PERSON_CATEGORY:

@@ -104,7 +104,9 @@ def average_precision(
             "info": {},
             "images": truth["images"],
             "categories": [{"id": PERSON_CATEGORY, "name": "person"}],
-            "annotations": [_rescaled(a, factors[a["image_id"]]) for a in truth["annotations"]],
+            "annotations": [
+                _rescaled(a, factors[a["image_id"]]) for a in truth["annotations"] if a["image_id"] in factors
+            ],
         }
         ground.createIndex()
         found = ground.loadRes([_rescaled(r, factors[r["image_id"]]) for r in results])

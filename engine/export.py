@@ -35,7 +35,7 @@ from engine.model import (
     InferenceNet,
     PosePlusSegNet,
 )
-from engine.models import DEFAULT_REGISTRY, ModelEntry, file_sha256, register
+from engine.models import DEFAULT_REGISTRY, ModelEntry, check_metrics, file_sha256, register
 from engine.structures import Heads
 from engine.weights import describe, load_weights, save_weights
 
@@ -100,7 +100,10 @@ def export_onnx(net: PosePlusSegNet, path: Path, name: str) -> ParityReport:
         temporary.write_bytes(model.SerializeToString())
         report = ParityReport(path, _measure_parity(net, temporary))
         for size in report.sizes:
-            if size.probability_max > MAX_PROBABILITY_DIFFERENCE or size.offset_max_px > MAX_OFFSET_DIFFERENCE_PX:
+            close = (
+                size.probability_max <= MAX_PROBABILITY_DIFFERENCE and size.offset_max_px <= MAX_OFFSET_DIFFERENCE_PX
+            )
+            if not close:  # also where they are not numbers
                 raise RuntimeError(f"{path}: ONNX and torch differ at {size}")
         os.replace(temporary, path)
     finally:
@@ -132,9 +135,10 @@ def release(
         registry: the models.toml to write to.
 
     Raises:
-        UserError: `source` or `registry` cannot be read.
+        UserError: `source` or `registry` cannot be read, or `metrics` cannot be stored.
         RuntimeError: see `export_onnx`; nothing was changed then.
     """
+    check_metrics(metrics or {})
     net = load_weights(source) if isinstance(source, Path) else source
     folder = registry.parent
     weights, exported = folder / f"{name}.safetensors", folder / f"{name}.onnx"

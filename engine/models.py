@@ -130,6 +130,14 @@ def register(entry: ModelEntry, path: Path = DEFAULT_REGISTRY) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_metrics(metrics: Mapping[str, Any]) -> None:
+    """Raise UserError where figures hold something that the registry cannot store, such as null."""
+    try:
+        _format_value(metrics)
+    except TypeError as error:
+        raise UserError(f"metrics: {error}") from error
+
+
 def _parse_entry(path: Path, name: str, table: Any) -> ModelEntry:
     if not isinstance(table, dict):
         raise UserError(f"{path}: expected only tables such as [{name}], got {name} = {table!r}")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -98,7 +99,11 @@ class Trainer:
         self.step = 0
 
     def train_step(self, images: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-        """One optimiser step; the unweighted loss of each head."""
+        """One optimiser step; the unweighted loss of each head.
+
+        Raises:
+            UserError: the loss is not finite; the weights are still those of the step before.
+        """
         frozen = self.step < self.config.frozen_steps
         self.net.train()
         self.net.trunk.train(not frozen)
@@ -107,8 +112,11 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.rate * share * group["factor"]
         parts = losses(self.net(images), targets, radius=self.config.radius, stride=self.config.net.stride)
+        loss = total(parts)
+        if not torch.isfinite(loss):
+            raise UserError(f"step {self.step + 1}: the loss is not finite; the last checkpoint is good")
         self.optimiser.zero_grad(set_to_none=True)
-        total(parts).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.requires_grad], self.config.clip)
         self.optimiser.step()
         self.step += 1
@@ -143,7 +151,8 @@ class Trainer:
             torch.save(state, temporary)
             temporary.replace(path)
             save_weights(self.average, folder / WEIGHTS, {"step": str(self.step)})
-        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        # On a full disk torch.save raises a RuntimeError, and safetensors an error of its own.
+        except (OSError, RuntimeError, SafetensorError) as error:
             temporary.unlink(missing_ok=True)
             raise UserError(f"{path}: cannot write the checkpoint: {error}") from error
 
@@ -200,6 +209,8 @@ def train(config: TrainConfig, parts: list[DataPart], out: Path, *, resume: Path
     trainer = Trainer(config)
     if resume is not None:
         trainer.restore(resume)
+        if trainer.step > config.steps:
+            raise UserError(f"{resume}: is at step {trainer.step} already, the run has {config.steps}")
     data = TrainingSet(
         parts,
         size=config.size,
@@ -223,8 +234,10 @@ def train(config: TrainConfig, parts: list[DataPart], out: Path, *, resume: Path
                 if time.monotonic() - saved > 60 * config.checkpoint_minutes:
                     trainer.save(out)
                     saved = time.monotonic()
-    finally:
+    except KeyboardInterrupt:
         trainer.save(out)
+        raise
+    trainer.save(out)
     return out / WEIGHTS
 
 
@@ -238,8 +251,6 @@ def _steps(trainer: Trainer, loader: DataLoader[Any]) -> Iterator[dict[str, Any]
         taken = time.perf_counter() - mark
         mark = time.perf_counter()
         loss = float(total({name: torch.tensor(parts[name]) for name in HEAD_CHANNELS}))
-        if not math.isfinite(loss):
-            raise UserError(f"step {trainer.step}: the loss is not finite; the last checkpoint is good")
         yield {
             "step": trainer.step,
             "loss": round(loss, 4),

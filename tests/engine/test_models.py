@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from engine.models import DEFAULT_REGISTRY, ModelEntry, file_sha256, find_model, load_registry, register
+from engine.models import DEFAULT_REGISTRY, ModelEntry, check_metrics, file_sha256, find_model, load_registry, register
 
 MINIMAL = """
 [small]
@@ -164,3 +164,9 @@ def test_the_shipped_registry_and_its_files_agree() -> None:
         assert (entry.onnx.stat().st_size, entry.weights.stat().st_size) == (entry.onnx_bytes, entry.weights_bytes)
         assert entry.licence
         assert entry.training_data
+
+
+def test_figures_that_cannot_be_stored_are_refused() -> None:
+    check_metrics({"keypoints": {"AP": 0.3, "sizes": [401, 641]}, "note": "x"})
+    with pytest.raises(UserError, match="metrics: expected text, a number"):
+        check_metrics({"keypoints": {"AP": None}})
