@@ -83,6 +83,9 @@ def _wrong(annotation: dict[str, Any]) -> str:
         return "a number is not finite"
     if box[2] < 0 or box[3] < 0:
         return f"bbox: negative size {box[2]} x {box[3]}"
+    polygons = annotation.get("segmentation")
+    if isinstance(polygons, list) and any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
+        return "segmentation: a polygon needs at least 3 points of 2 numbers"
     return ""
 
 

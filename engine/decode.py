@@ -29,8 +29,8 @@ class DecodeConfig:
             (kappa_k times the person's size), are the same keypoint (seeds, soft-NMS).
         snap_px: the farthest a peak may lie from where a mid offset leads.
         walk_threshold: least p_k to accept a keypoint where no peak is near while the person still grows.
-        fill_threshold: the same when nothing more can be found; 0 fills every occluded joint inside
-            the picture, with the small score it has there.
+        fill_threshold: the same when nothing more can be found; 0 fills every occluded joint, on
+            the picture's edge if it lies beyond, with the small score it has there.
         mid_steps: refinement steps of the mid offsets.
         person_threshold: p, least person probability of a mask pixel.
         distance_threshold: t, largest normalised distance of a pixel's embedding to its skeleton (paper: 0.25; this

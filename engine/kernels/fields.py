@@ -15,6 +15,12 @@ def clamp(value: float, top: float) -> float:
 
 
 @njit(cache=True, nogil=True)
+def inside(plane: Array, x: float, y: float, stride: float) -> bool:
+    """Whether input pixel (x, y) lies on the grid of a (h, w) map."""
+    return 0 <= x <= (plane.shape[1] - 1) * stride and 0 <= y <= (plane.shape[0] - 1) * stride
+
+
+@njit(cache=True, nogil=True)
 def sample(plane: Array, x: float, y: float, stride: float) -> float:
     """Bilinear value of a (h, w) map at input pixel (x, y), clamped to the border."""
     h, w = plane.shape

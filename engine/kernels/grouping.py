@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from engine.kernels.fields import follow, follow_own, sample
+from engine.kernels.fields import clamp, follow, follow_own, inside, sample
 from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS, OKS_SIGMAS
 
 _SOURCE = np.array([edge[0] for edge in DIRECTED_EDGES], dtype=np.int64)
@@ -38,8 +38,8 @@ def _towards(
     source, target = _SOURCE[directed], _TARGET[directed]
     px, py = follow_own(mid[directed], short[source], x, y, stride, reach)
     for _ in range(steps):
-        if sample(maps[target], px, py, stride) < 0.1:  # no disk here: its short offsets mean nothing
-            break
+        if not inside(maps[target], px, py, stride) or sample(maps[target], px, py, stride) < 0.1:
+            break  # no disk here: its short offsets mean nothing
         px, py = follow(short[target], px, py, stride)
     return px, py
 
@@ -192,8 +192,9 @@ def _grow(
         if taken >= 0:
             used[taken] = True
             px, py = xy[taken, 0], xy[taken, 1]
-        inside = 0 <= px <= (maps.shape[2] - 1) * stride and 0 <= py <= (maps.shape[1] - 1) * stride
-        confidence = sample(maps[b], px, py, stride) if inside else 0.0
+        # A joint beyond the edge is put on it: the picture ends there, and so do the labels.
+        px, py = clamp(px, (maps.shape[2] - 1) * stride), clamp(py, (maps.shape[1] - 1) * stride)
+        confidence = sample(maps[b], px, py, stride)
         if taken >= 0 or confidence >= fill_threshold:
             points[b, 0], points[b, 1] = px, py
             scores[b] = max(confidence, 1e-6)

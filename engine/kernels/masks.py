@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from engine.kernels.fields import clamp, follow, sample
+from engine.kernels.fields import clamp, follow, inside, sample
 from engine.kernels.grouping import span
 from engine.skeleton import NUM_KEYPOINTS
 
@@ -22,13 +22,12 @@ def embed(
     """Embedding G_k of cell (i, j): where its mask offset leads, refined by itself and then by the short offsets."""
     x = j * stride + long[k, 0, i, j]
     y = i * stride + long[k, 1, i, j]
-    right, bottom = (maps.shape[2] - 1) * stride, (maps.shape[1] - 1) * stride
     for _ in range(self_steps):
-        if not (0 <= x <= right and 0 <= y <= bottom):
+        if not inside(maps[k], x, y, stride):
             break
         x, y = follow(long[k], x, y, stride)
     for _ in range(short_steps):
-        if not (0 <= x <= right and 0 <= y <= bottom) or sample(maps[k], x, y, stride) < 0.1:
+        if not inside(maps[k], x, y, stride) or sample(maps[k], x, y, stride) < 0.1:
             break
         x, y = follow(short[k], x, y, stride)
     return x, y

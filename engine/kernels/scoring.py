@@ -23,7 +23,8 @@ def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius
         hough: float32 (K, rows, cols) from `vote`. radius: R, px. min_span_px: floor of the person's scale.
 
     Returns:
-        float32 (N, K): scores[j, k] * sum_x h(x) exp(-|x - y|^2 / (2 lambda^2 kappa^2)) / sum_x h(x) over the disk.
+        float32 (N, K): scores[j, k] * sum_x h(x) exp(-|x - y|^2 / (2 lambda^2 kappa^2)) / sum_x h(x), x in the square
+        of side 2 R around the keypoint.
     """
     rows, cols = hough.shape[1], hough.shape[2]
     out = np.zeros_like(scores)

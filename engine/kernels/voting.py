@@ -79,7 +79,7 @@ def _is_peak(plane: Array, i: int, j: int, reach: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def find_peaks(hough: Array, threshold: float, reach: int, bin_px: int, most: int) -> tuple[Array, Array, Array]:
-    """Local maxima above `threshold` within +-`reach` bins, refined to the 3x3 centre of mass, best first.
+    """Local maxima above `threshold` within +-`reach` bins, refined to the 5x5 centre of mass, best first.
 
     Returns:
         kinds int64 (M,), positions float32 (M, 2) in input px, heights float32 (M,), descending. At most `most` of
@@ -97,8 +97,8 @@ def find_peaks(hough: Array, threshold: float, reach: int, bin_px: int, most: in
             for j in range(cols):
                 if hough[k, i, j] > threshold and _is_peak(hough[k], i, j, reach):
                     mass, mx, my = 0.0, 0.0, 0.0
-                    for r in range(max(0, i - 1), min(rows, i + 2)):
-                        for c in range(max(0, j - 1), min(cols, j + 2)):
+                    for r in range(max(0, i - 2), min(rows, i + 3)):
+                        for c in range(max(0, j - 2), min(cols, j + 3)):
                             mass += hough[k, r, c]
                             mx += hough[k, r, c] * c
                             my += hough[k, r, c] * r

@@ -216,15 +216,12 @@ def _warp_mask(
     if not annotation.get("mask_labeled", True) or not annotation.get("segmentation"):
         return None
     height, width = input_hw
-    canvas = np.zeros(input_hw, dtype=np.uint8)
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
-        for polygon in segmentation:
-            # Polygon corners lie on pixel edges: pixel (0, 0) covers 0 to 1, its centre is at 0.5.
-            points = np.array(polygon, dtype=np.float64).reshape(-1, 2) - 0.5
-            moved = points @ matrix[:, :2].T + matrix[:, 2]
-            cv2.fillPoly(canvas, [np.round(np.clip(moved, -9e3, 9e3) * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
-        return canvas.astype(bool)
+        # Polygon corners lie on pixel edges: pixel (0, 0) covers 0 to 1, its centre is at 0.5.
+        corners = [np.array(polygon, dtype=np.float64).reshape(-1, 2) - 0.5 for polygon in segmentation]
+        moved = [points @ matrix[:, :2].T + matrix[:, 2] + 0.5 for points in corners]
+        return coco.decode_mask([points.ravel().tolist() for points in moved], height, width)
     mask = coco.decode_mask(segmentation, picture.height, picture.width)
     if mask is None:
         return None

@@ -283,7 +283,9 @@ def _person_field(
     unknown = np.zeros(input_hw, dtype=bool)
     core = np.zeros(input_hw, dtype=bool)
     for one in people:
-        if one.mask is not None:
+        if one.is_crowd:
+            unknown |= _region(one, input_hw)
+        elif one.mask is not None:
             person |= one.mask
         else:
             unknown[_box(one, input_hw, 0.05)] = True

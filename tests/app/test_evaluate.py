@@ -36,7 +36,6 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "evaluate", evaluate)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with numpy 2
 def test_tables_and_files(arguments: tuple[object, ...], coco_set: Path, call: Call, tmp_path: Path) -> None:
     figures_file, results = tmp_path / "figures.json", tmp_path / "new" / "results"
     ended = call(*arguments, "--json", figures_file, "--results", results)

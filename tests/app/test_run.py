@@ -83,7 +83,6 @@ def test_table_of_stages(finished: Any) -> None:
     assert lines.count(lines[start]) == 1  # none for the picture
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with numpy 2
 def test_ndjson_schema(finished: Any) -> None:
     frames = records(finished.folder / "sample.ndjson")
     assert [frame["frame"] for frame in frames] == list(range(FRAMES))

@@ -277,7 +277,6 @@ def test_a_line_has_the_promised_keys_and_values(tmp_path, make_rendered, two_pe
     assert "-0.0" not in line
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.11 on NumPy 2
 def test_the_run_lengths_decode_to_the_same_masks(make_rendered) -> None:
     labels = np.random.default_rng(0).integers(0, 4, (37, 53), dtype=np.uint8)
     keypoints = np.zeros((3, NUM_KEYPOINTS, 2), np.float32)
