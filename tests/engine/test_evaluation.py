@@ -11,7 +11,6 @@ from engine import coco, evaluation
 from engine.evaluation import average_precision, encode_mask, evaluate, to_results, whole_file, write_results
 from engine.structures import ByteArray, Instances
 
-
 SIZE = 200
 
 

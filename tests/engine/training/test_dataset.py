@@ -25,7 +25,6 @@ from engine.training.dataset import (
 )
 from engine.training.encode import encode
 
-
 GEOMETRY_ONLY = Augmentation(zoom=(0.8, 1.6), rotate_share=0.7, colour=0.0, grey_share=0.0)
 BODY = (90, 60, 120, 100)  # x, y, width, height of the green mask
 SHOWN = (0, 5, 6, 11, 12, 15)  # the keypoints that have a marker

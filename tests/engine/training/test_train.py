@@ -30,7 +30,6 @@ from engine.training.train import (
 )
 from engine.weights import load_weights
 
-
 TINY = TrainConfig(
     NetConfig("mobile", refine_width=8), size=65, steps=4, frozen_steps=1, warmup_steps=1, batch=2, workers=0
 )
