@@ -4,10 +4,11 @@ A back end turns one letterboxed picture into `Heads` and nothing else; letterbo
 Its heavy package is imported by the class that uses it, so that a machine needs only the packages of one of them.
 """
 
+import abc
 import importlib.util
 import os
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 
@@ -26,7 +27,7 @@ _INSTALL: Final = {
 }
 
 
-class Backend(Protocol):
+class Backend(abc.ABC):
     """Runs one network. Used by one thread at a time; a context manager, closed by the thread that opened it.
 
     Attributes:
@@ -46,22 +47,30 @@ class Backend(Protocol):
 
         Raises:
             ValueError: wrong dtype or shape, or sides that are not n * multiple + 1.
+            RuntimeError: the back end is closed.
         """
-        ...
+        check_input(image, letterbox, self.multiple)
+        return make_heads(self._run(image), self.stride, letterbox)
 
     def warmup(self, input_hw: tuple[int, int]) -> None:
         """Run once at (height, width), so that the first picture does not pay for what happens only once."""
-        ...
+        self.infer(np.zeros((*input_hw, 3), dtype=np.uint8), whole_input(input_hw))
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Free the network; a second call does nothing."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    @abc.abstractmethod
+    def _run(self, image: ByteArray) -> dict[str, FloatArray]:
+        """The outputs of `engine.model.HEAD_CHANNELS` by name, float32 (1, channels, h, w), for a checked picture."""
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def choose_backend() -> tuple[str, str]:

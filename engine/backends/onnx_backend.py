@@ -1,16 +1,15 @@
 """The network in ONNX Runtime on the CPU: what a user's machine runs."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
 
-from engine.backends.base import check_input, inference_threads, make_heads, whole_input
+from engine.backends.base import Backend, inference_threads
 from engine.errors import UserError
 from engine.models import ModelEntry
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
-from engine.structures import ByteArray, Heads, Letterbox
+from engine.structures import ByteArray, FloatArray
 
 INPUT_NAME: Final = "image"
 INPUT_FORMAT: Final = "bgr uint8 nhwc"
@@ -25,7 +24,7 @@ OUTPUT_CHANNELS: Final = {
 _ERRORS_ONLY: Final = 3
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """A `Backend` on ONNX Runtime's CPU provider. `engine.export` writes the files it reads."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
@@ -63,27 +62,15 @@ class OnnxBackend:
         entry.verify("onnx")
         return cls(entry.onnx)
 
-    def infer(self, image: ByteArray, letterbox: Letterbox) -> Heads:
-        """See `Backend.infer`. ONNX Runtime allocates its outputs anew at each run."""
+    def _run(self, image: ByteArray) -> dict[str, FloatArray]:
         if self._session is None:
             raise RuntimeError("infer: the back end is closed")
-        check_input(image, letterbox, self.multiple)
+        # ONNX Runtime allocates its outputs anew at each run.
         arrays = self._session.run(list(OUTPUT_CHANNELS), {INPUT_NAME: np.ascontiguousarray(image)[None]})
-        return make_heads(dict(zip(OUTPUT_CHANNELS, arrays, strict=True)), self.stride, letterbox)
-
-    def warmup(self, input_hw: tuple[int, int]) -> None:
-        self.infer(np.zeros((*input_hw, 3), dtype=np.uint8), whole_input(input_hw))
+        return dict(zip(OUTPUT_CHANNELS, arrays, strict=True))
 
     def close(self) -> None:
         self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _read_contract(session: Any, path: Path) -> tuple[int, int]:

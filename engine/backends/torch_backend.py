@@ -2,20 +2,18 @@
 
 import copy
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
 
-from engine.backends.base import check_input, inference_threads, make_heads, whole_input
+from engine.backends.base import Backend, inference_threads
 from engine.model import HEAD_CHANNELS, InferenceNet, PosePlusSegNet
 from engine.models import ModelEntry
-from engine.structures import ByteArray, Heads, Letterbox
+from engine.structures import ByteArray, FloatArray
 from engine.weights import load_weights
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A `Backend` on PyTorch, float32, on CUDA where there is one and on the CPU elsewhere."""
 
     def __init__(self, net: PosePlusSegNet, device: str | None = None) -> None:
@@ -51,28 +49,15 @@ class TorchBackend:
         return cls(load_weights(path))
 
     @torch.inference_mode()
-    def infer(self, image: ByteArray, letterbox: Letterbox) -> Heads:
-        """See `Backend.infer`."""
+    def _run(self, image: ByteArray) -> dict[str, FloatArray]:
         if self._module is None:
             raise RuntimeError("infer: the back end is closed")
-        check_input(image, letterbox, self.multiple)
         # A copy, for torch warns about arrays it must not write to, and frames are read-only.
         batch = torch.from_numpy(image.copy())[None].to(self._device)
         outputs = self._module(batch)
         # Channels-last results become plain (channels, h, w) here; contiguous() also parts them from one another.
         arrays = [output.contiguous(memory_format=torch.contiguous_format).cpu().numpy() for output in outputs]
-        return make_heads(dict(zip(HEAD_CHANNELS, arrays, strict=True)), self.stride, letterbox)
-
-    def warmup(self, input_hw: tuple[int, int]) -> None:
-        self.infer(np.zeros((*input_hw, 3), dtype=np.uint8), whole_input(input_hw))
+        return dict(zip(HEAD_CHANNELS, arrays, strict=True))
 
     def close(self) -> None:
         self._module = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
