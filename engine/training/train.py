@@ -164,7 +164,10 @@ class Trainer:
             raise UserError(f"{path}: holds {saved.net}, this run is {self.config.net}")
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
+        factors = [group["factor"] for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
+        for group, factor in zip(self.optimiser.param_groups, factors, strict=True):
+            group["factor"] = factor  # this run's rates, not those of the run that wrote the checkpoint
         self.step = int(state["step"])
 
 
