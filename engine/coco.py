@@ -99,10 +99,26 @@ def read_image(path: Path) -> ByteArray:
         data = np.fromfile(path, dtype=np.uint8)  # imread fails on non-ASCII names on Windows
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error as error:  # a header that promises more pixels than OpenCV takes
+        raise UserError(f"{path}: cannot be decoded: {error.err}") from error
     if image is None:
         raise UserError(f"{path}: not a picture that OpenCV can read")
     return image.astype(np.uint8, copy=False)
+
+
+def read_picture(picture: Picture) -> ByteArray:
+    """The image of a data set's picture, uint8 (height, width, 3) BGR.
+
+    Raises:
+        UserError: see `read_image`, or the image has another size than its labels.
+    """
+    image = read_image(picture.path)
+    height, width = image.shape[:2]
+    if (height, width) != (picture.height, picture.width):
+        raise UserError(f"{picture.path}: is {width}x{height}, its labels are for {picture.width}x{picture.height}")
+    return image
 
 
 def decode_mask(segmentation: Any, height: int, width: int) -> npt.NDArray[np.bool_] | None:
@@ -116,3 +132,9 @@ def decode_mask(segmentation: Any, height: int, width: int) -> npt.NDArray[np.bo
     else:
         encoded = segmentation
     return np.asarray(rle.decode(encoded), dtype=bool)
+
+
+def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """bool (H, W) to a COCO RLE with a text `counts`, ready for JSON."""
+    encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}

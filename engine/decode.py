@@ -21,7 +21,8 @@ class DecodeConfig:
         bin_px: side of a Hough accumulator's bin.
         blur_passes: binomial smoothing of the accumulator; two passes are a Gaussian of one bin.
         vote_threshold: cells below this p_k do not vote.
-        peak_threshold: least height of a Hough peak, where a perfect disk of p = 1 is about 1.
+        peak_threshold: least height of a Hough peak, where a perfect disk of p = 1 adds up to 1 and, after two
+            blurs, is about 0.14 high.
         peak_reach_px: a peak is the maximum of +- this.
         max_peaks: at most so many peaks of each keypoint.
         seed_threshold: least p_k of the peak that starts a person.
@@ -109,8 +110,10 @@ def decode(heads: Heads, config: DecodeConfig) -> Instances:
         height, width, scale_x, scale_y,
     )  # fmt: skip
     present = found > 0
+    # A joint beyond the picture's edge is put on it: the picture ends there, and so do the labels.
+    xy = np.clip(heads.letterbox.to_source(points), 0, np.array([width - 1, height - 1], dtype=np.float32))
     return Instances(
-        keypoints_xy=np.where(present[..., None], heads.letterbox.to_source(points), np.float32(0)),
+        keypoints_xy=np.where(present[..., None], xy, np.float32(0)),
         keypoint_scores=np.where(present, np.clip(keypoint_scores, 1e-4, 1), 0).astype(np.float32),
         scores=np.clip(scores, 0, 1),
         label_map=label_map,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -19,8 +18,8 @@ from engine import coco
 from engine.coco import PERSON_CATEGORY, Picture
 from engine.structures import ByteArray, Instances
 
-KEYPOINT_NAMES = ("AP", "AP50", "AP75", "APm", "APl", "AR")
-SEGM_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR")
+SEGM_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 _SEGM_ROWS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5, "AR": 8}
 _KEYPOINT_ROWS = {"AP": 0, "AP50": 1, "AP75": 2, "APm": 3, "APl": 4, "AR": 5}
 
@@ -37,12 +36,6 @@ class Scores:
     ms_per_image: float
 
 
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """bool (H, W) to a COCO RLE with a text `counts`, ready for JSON."""
-    encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
-
-
 def to_results(image_id: int, instances: Instances) -> tuple[list[Result], list[Result]]:
     """Instances to COCO's two results formats, (keypoints, segm), in the picture's own pixels."""
     poses, masks = [], []
@@ -54,7 +47,7 @@ def to_results(image_id: int, instances: Instances) -> tuple[list[Result], list[
         poses.append({**common, "keypoints": flat.ravel().tolist()})
         mask = instances.mask(index)
         if mask.any():
-            masks.append({**common, "segmentation": encode_mask(mask)})
+            masks.append({**common, "segmentation": coco.encode_mask(mask)})
     return poses, masks
 
 
@@ -66,7 +59,7 @@ def evaluate(
     """Run `estimate` on every picture and score it; returns (scores, keypoint results, segm results)."""
     poses, masks, ids, seconds = [], [], [], []
     for picture in pictures:
-        image = coco.read_image(picture.path)
+        image = coco.read_picture(picture)
         start = time.perf_counter()
         instances = estimate(image)
         seconds.append(time.perf_counter() - start)
@@ -94,7 +87,7 @@ def average_precision(
             COCO's size classes keep their meaning for reduced pictures.
         results: COCO results of the same pixels. kind: "keypoints" or "segm". image_ids: pictures to count.
     """
-    names = KEYPOINT_NAMES if kind == "keypoints" else SEGM_NAMES
+    names = KEYPOINT_METRICS if kind == "keypoints" else SEGM_METRICS
     if not results:
         return dict.fromkeys(names, 0.0)
     factors = {i["id"]: i.get("orig_width", i["width"]) / i["width"] for i in truth["images"]}

@@ -18,12 +18,12 @@ from typing import Any, Final, Protocol, Self
 import av
 import cv2
 import numpy as np
-import pycocotools.mask
 from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from engine.coco import encode_mask
 from engine.errors import UserError
 from engine.structures import ByteArray, Instances
 from pipeline.frames import Rendered
@@ -239,7 +239,7 @@ def frame_record(rendered: Rendered) -> dict[str, Any]:
 
 
 def _instance_records(instances: Instances) -> list[dict[str, Any]]:
-    boxes = np.round(instances.boxes_xywh().astype(np.float64), 2).tolist()
+    boxes = (np.round(instances.boxes_xywh().astype(np.float64), 2) + 0.0).tolist()
     scores = np.round(instances.scores.astype(np.float64), 4).tolist()
     xy = np.round(instances.keypoints_xy.astype(np.float64), 2) + 0.0  # a negative zero becomes a plain one
     keypoints = np.concatenate((xy, np.round(instances.keypoint_scores.astype(np.float64), 4)[:, :, None]), axis=2)
@@ -249,16 +249,10 @@ def _instance_records(instances: Instances) -> list[dict[str, Any]]:
             "score": scores[index],
             "bbox_xywh": boxes[index],
             "keypoints": keypoints[index].tolist(),
-            "mask": _rle((columns == index + 1).view(np.uint8).T),
+            "mask": encode_mask((columns == index + 1).T),
         }
         for index in range(len(instances))
     ]
-
-
-def _rle(mask: ByteArray) -> dict[str, Any]:
-    """COCO's compressed run lengths of a uint8 0/1 (H, W) mask in Fortran order."""
-    encoded = pycocotools.mask.encode(mask)
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
 class PictureWriter(FileSink):

@@ -4,6 +4,7 @@ Numba looks at a function's own file to see whether a cached copy is stale, not 
 So the folder's name holds a hash of all kernels' sources: whatever changes, everything is compiled anew.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -11,12 +12,16 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """A folder that can be written: beside the sources, else the user's cache, else the temporary folder."""
+    """A folder that can be written: beside the sources, else the user's cache, else a new temporary one."""
     here = Path(__file__).resolve().parent
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))).hexdigest()[:12]
+    sources = [*sorted(here.glob("*.py")), here.parent / "skeleton.py"]  # the kernels hold its tables as constants
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return Path(chosen) / digest
-    for parent in (here / "__pycache__", Path.home() / ".cache" / "poseplusseg"):
+    parents = [here / "__pycache__"]
+    with contextlib.suppress(RuntimeError):  # there may be no home folder
+        parents.append(Path.home() / ".cache" / "poseplusseg")
+    for parent in parents:
         try:
             folder = parent / f"kernels-{digest}"
             folder.mkdir(parents=True, exist_ok=True)
@@ -24,4 +29,4 @@ def cache_folder() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    return Path(tempfile.gettempdir()) / f"poseplusseg-kernels-{digest}"
+    return Path(tempfile.mkdtemp(prefix="poseplusseg-"))  # a name nobody else can have prepared

@@ -38,7 +38,15 @@ def sample(plane: Array, x: float, y: float, stride: float) -> float:
 @njit(cache=True, nogil=True)
 def follow(field: Array, x: float, y: float, stride: float) -> tuple[float, float]:
     """Where the (2, h, w) vector field leads from input pixel (x, y)."""
-    return x + sample(field[0], x, y, stride), y + sample(field[1], x, y, stride)
+    h, w = field.shape[1], field.shape[2]
+    cx, cy = clamp(x / stride, w - 1.0), clamp(y / stride, h - 1.0)
+    j, i = max(min(int(cx), w - 2), 0), max(min(int(cy), h - 2), 0)
+    j1, i1 = min(j + 1, w - 1), min(i + 1, h - 1)
+    fx, fy = cx - j, cy - i
+    w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    dx = w00 * field[0, i, j] + w01 * field[0, i, j1] + w10 * field[0, i1, j] + w11 * field[0, i1, j1]
+    dy = w00 * field[1, i, j] + w01 * field[1, i, j1] + w10 * field[1, i1, j] + w11 * field[1, i1, j1]
+    return x + dx, y + dy
 
 
 @njit(cache=True, nogil=True)

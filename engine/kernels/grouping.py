@@ -192,7 +192,7 @@ def _grow(
         if taken >= 0:
             used[taken] = True
             px, py = xy[taken, 0], xy[taken, 1]
-        # A joint beyond the edge is put on it: the picture ends there, and so do the labels.
+        # Nothing is known beyond the edge of the grid.
         px, py = clamp(px, (maps.shape[2] - 1) * stride), clamp(py, (maps.shape[1] - 1) * stride)
         confidence = sample(maps[b], px, py, stride)
         if taken >= 0 or confidence >= fill_threshold:

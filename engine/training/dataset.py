@@ -83,7 +83,7 @@ class TrainingSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.pictures = [_usable(coco.read_pictures(part.images, part.annotations), part) for part in parts]
         shares = np.array([part.share for part in parts], dtype=np.float64)
         if not len(parts) or shares.min() < 0 or shares.sum() <= 0:
-            raise UserError("the training mix is empty: every share is zero")
+            raise UserError("the training mix: shares must not be negative, and one must be above zero")
         self.shares = shares / shares.sum()
         self.size, self.stride, self.person_stride, self.radius = size, stride, person_stride, radius
         self.augmentation, self.seed, self.start, self.length = augmentation, seed, start, length
@@ -128,7 +128,7 @@ def make_sample(
     all_people_listed: bool,
 ) -> tuple[ByteArray, Targets]:
     """One augmented sample: image uint8 (size, size, 3) BGR and its targets."""
-    image = coco.read_image(picture.path)
+    image = coco.read_picture(picture)
     flip = bool(rng.random() < 0.5)
     matrix = random_affine(picture, size, augmentation, rng, flip=flip)
     shrinks = abs(np.linalg.det(matrix[:, :2])) < 0.5

@@ -14,11 +14,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.skeleton import DIRECTED_EDGES, FACE_KEYPOINTS, NUM_EDGES, NUM_KEYPOINTS
+from engine.kernels.grouping import span
+from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS
 from engine.structures import FloatArray, Heads, Letterbox
 
 # A mask is judged by its outline: cells within this distance of one count so many times in the person map's loss.
@@ -136,7 +138,7 @@ def encode(
     person_map, person_weight = _person_field(people, input_hw, person_stride, certain)
     return Targets(
         keypoint_maps=maps,
-        keypoint_weight=_keypoint_weight(people, maps, certain, input_hw, stride),
+        keypoint_weight=_keypoint_weight(people, maps, certain, input_hw, stride, radius),
         short_offsets=short.reshape(2 * NUM_KEYPOINTS, h, w),
         mid_offsets=mid.reshape(4 * NUM_EDGES, h, w),
         mid_weight=mid_weight,
@@ -154,10 +156,7 @@ def cells(plane: npt.NDArray[np.bool_], stride: int) -> npt.NDArray[np.bool_]:
 
 def person_size(person: Person) -> float:
     """lambda of a person: the square root of its keypoints' box area, at least 16 px; the decode's own measure."""
-    present = person.keypoints[person.keypoints[:, 2] > 0, :2]
-    width, height = present.max(axis=0) - present.min(axis=0)
-    longest = max(width, height)
-    return max(math.sqrt(max(width, longest / 3) * max(height, longest / 3)), 16.0)
+    return max(float(span(person.keypoints[:, :2], person.keypoints[:, 2])), 16.0)
 
 
 @njit(cache=True, nogil=True)
@@ -260,18 +259,28 @@ def _region(person: Person, input_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def _keypoint_weight(
-    people: list[Person], maps: FloatArray, certain: npt.NDArray[np.bool_], input_hw: tuple[int, int], stride: int
+    people: list[Person],
+    maps: FloatArray,
+    certain: npt.NDArray[np.bool_],
+    input_hw: tuple[int, int],
+    stride: int,
+    radius: float,
 ) -> FloatArray:
     """1 where p_k is known: not in crowds nor on people without keypoint labels; disks of the others are known."""
     unknown = np.zeros(input_hw, dtype=bool)
-    faceless = np.zeros(input_hw, dtype=bool)
     for person in people:
-        if person.is_crowd or not person.keypoints_known or not person.has_keypoints:
+        if not person.keypoints_known:  # the disks of its keypoints reach R beyond its body
+            side = 2 * math.ceil(radius) + 1
+            disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+            unknown |= cv2.dilate(_region(person, input_hw).astype(np.uint8), disk) > 0
+        elif person.is_crowd or not person.has_keypoints:
             unknown |= _region(person, input_hw)
-        elif not person.face_known:
-            faceless[_box(person, input_hw, 0.2)] = True
     weight = np.broadcast_to(cells(certain & ~unknown, stride), maps.shape).copy()
-    weight[list(FACE_KEYPOINTS)] &= ~cells(faceless, stride)
+    for person in people:
+        if person.has_keypoints and not person.face_known:  # such labels say nothing about the joints they lack
+            near = np.zeros(input_hw, dtype=bool)
+            near[_box(person, input_hw, 0.2)] = True
+            weight[person.keypoints[:, 2] == 0] &= ~cells(near, stride)
     return (weight | (maps > 0)).astype(np.float32)
 
 

@@ -19,8 +19,8 @@ _TARGETS: Final = [target for _, target in DIRECTED_EDGES]
 MID_STEPS: Final = 1
 MASK_STEPS: Final = 2
 
-# PersonLab's balance for p, S, M, with twice the weight on p_S, whose outline decides the mask AP; the mask offsets
-# are measured in the person's own size, so they weigh like the mid offsets.
+# PersonLab's balance for p and S, with twice its weight on p_S, whose outline decides the mask AP. M and L weigh half
+# of S: L is measured in the person's own size, so it has the size of the others.
 LOSS_WEIGHTS: Final = {
     "keypoint_maps": 4.0,
     "short_offsets": 1.0,

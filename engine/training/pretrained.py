@@ -35,7 +35,7 @@ def load_pretrained(net: PosePlusSegNet, path: Path) -> list[str]:
     elif "head.keypoint.weight" in tensors:
         state = _from_bodypix(tensors)
     elif "layer3.0.conv1.weight" in tensors:
-        state = {f"trunk.{name}": tensor.float() for name, tensor in tensors.items()}
+        state = {f"trunk.{name}": t.float() for name, t in tensors.items() if not name.startswith("fc.")}
     else:
         raise UserError(f"{path}: expected BodyPix, ResNet or our own tensors, got {', '.join(list(tensors)[:3])}, …")
     own = net.state_dict()

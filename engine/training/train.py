@@ -3,10 +3,12 @@
 Two phases in one run: first the new layers on a frozen trunk, then everything at a low rate.
 """
 
+import contextlib
 import copy
 import dataclasses
 import json
 import math
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -117,7 +120,9 @@ class Trainer:
             raise UserError(f"step {self.step + 1}: the loss is not finite; the last checkpoint is good")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.requires_grad], self.config.clip)
+        norm = nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.requires_grad], self.config.clip)
+        if not torch.isfinite(norm):
+            raise UserError(f"step {self.step + 1}: a gradient is not finite; the last checkpoint is good")
         self.optimiser.step()
         self.step += 1
         self._update_average()
@@ -157,11 +162,15 @@ class Trainer:
             raise UserError(f"{path}: cannot write the checkpoint: {error}") from error
 
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of the same architecture."""
+        """Continue from a checkpoint of the same architecture, samples and targets."""
         state = read_checkpoint(path)
         saved = config_from_json(state["config"])
         if saved.net != self.config.net:
             raise UserError(f"{path}: holds {saved.net}, this run is {self.config.net}")
+        for name in ("batch", "seed", "size", "radius"):  # they decide which samples come next
+            before, now = getattr(saved, name), getattr(self.config, name)
+            if before != now:
+                raise UserError(f"{path}: was trained with {name} {before}, this run has {now}")
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         factors = [group["factor"] for group in self.optimiser.param_groups]
@@ -227,21 +236,32 @@ def train(config: TrainConfig, parts: list[DataPart], out: Path, *, resume: Path
     )
     loader = DataLoader(data, batch_size=config.batch, num_workers=config.workers, drop_last=True)
     saved = time.monotonic()
-    try:
-        with (out / "log.jsonl").open("a", encoding="utf-8") as log, _progress() as progress:
-            task = progress.add_task("train", total=config.steps, completed=trainer.step, loss="")
-            for record in _steps(trainer, loader):
-                log.write(json.dumps(record) + "\n")
-                log.flush()
-                progress.update(task, completed=trainer.step, loss=f"loss {record['loss']:.3f}")
-                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                    trainer.save(out)
-                    saved = time.monotonic()
-    except KeyboardInterrupt:
-        trainer.save(out)
-        raise
+    with _interrupts_held() as interrupts, (out / "log.jsonl").open("a", encoding="utf-8") as log, _progress() as bar:
+        task = bar.add_task("train", total=config.steps, completed=trainer.step, loss="")
+        for record in _steps(trainer, loader):
+            log.write(json.dumps(record) + "\n")
+            log.flush()
+            bar.update(task, completed=trainer.step, loss=f"loss {record['loss']:.3f}")
+            if interrupts:
+                break
+            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                trainer.save(out)
+                saved = time.monotonic()
     trainer.save(out)
+    if interrupts:
+        raise KeyboardInterrupt
     return out / WEIGHTS
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[list[int]]:
+    """Ctrl-C adds to the list instead of striking anywhere: half a step must not be saved."""
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _steps(trainer: Trainer, loader: DataLoader[Any]) -> Iterator[dict[str, Any]]:
@@ -264,6 +284,7 @@ def _steps(trainer: Trainer, loader: DataLoader[Any]) -> Iterator[dict[str, Any]
 
 
 def _progress() -> Progress:
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -271,4 +292,6 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
+        console=console,
+        disable=not console.is_terminal,
     )

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as rle
 
 from engine import coco, evaluation
-from engine.evaluation import average_precision, encode_mask, evaluate, to_results, whole_file, write_results
+from engine.evaluation import average_precision, evaluate, to_results, whole_file, write_results
 from engine.structures import ByteArray, Instances
 
 SIZE = 200
@@ -48,7 +48,7 @@ def as_results(data: dict[str, Any], kind: str) -> list[dict[str, Any]]:
         else:
             mask = coco.decode_mask(a["segmentation"], SIZE, SIZE)
             assert mask is not None
-            results.append({**common, "segmentation": encode_mask(mask)})
+            results.append({**common, "segmentation": coco.encode_mask(mask)})
     return results
 
 
@@ -58,7 +58,7 @@ def test_the_truth_given_back_scores_one(kind: str) -> None:
     before = json.dumps(data)
     results = as_results(data, kind)
     scores = average_precision(data, results, kind, [1, 2])
-    names = evaluation.KEYPOINT_NAMES if kind == "keypoints" else evaluation.SEGM_NAMES
+    names = evaluation.KEYPOINT_METRICS if kind == "keypoints" else evaluation.SEGM_METRICS
     assert tuple(scores) == names
     assert [scores[name] for name in ("AP", "AP50", "AP75", "APm", "AR")] == pytest.approx([1] * 5)
     assert scores["APl"] == -1  # nobody large is labelled
@@ -109,7 +109,7 @@ def test_a_false_alarm_s_size_counts_at_the_original_size_too() -> None:
     reduced = truth(orig_width=2 * SIZE)
     wrong = np.zeros((SIZE, SIZE), bool)
     wrong[100:150, 100:150] = True
-    alarm = {"image_id": 1, "category_id": 1, "score": 0.99, "segmentation": encode_mask(wrong)}
+    alarm = {"image_id": 1, "category_id": 1, "score": 0.99, "segmentation": coco.encode_mask(wrong)}
     results = [*as_results(reduced, "segm"), alarm]
     small = truth()
     assert average_precision(reduced, results, "segm", [1, 2])["APl"] < 0.9
@@ -132,13 +132,13 @@ def test_crowds_are_ignored() -> None:
             "keypoints": [0] * 51,
             "area": int(crowd.sum()),
             "bbox": [0, 120, SIZE, 80],
-            "segmentation": encode_mask(crowd),
+            "segmentation": coco.encode_mask(crowd),
         }
     )
     inside = np.zeros((SIZE, SIZE), bool)
     inside[130:180, 10:60] = True
     results = [
-        {"image_id": 1, "category_id": 1, "score": 0.99, "segmentation": encode_mask(inside)},
+        {"image_id": 1, "category_id": 1, "score": 0.99, "segmentation": coco.encode_mask(inside)},
         *as_results(truth(), "segm"),
     ]
     assert average_precision(data, results, "segm", [1, 2])["AP"] == pytest.approx(1)

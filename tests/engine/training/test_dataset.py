@@ -294,7 +294,7 @@ def test_a_part_without_share_is_never_drawn(make_part: Callable[..., DataPart])
     partial = make_part("b.json", [annotation(bbox=[200, 150, 4, 4])], share=0.0, all_people_listed=False)
     known = [float((training_set([listed, partial])[n][1]["person_weight"] > 0).float().mean()) for n in range(8)]
     assert known == [1.0] * 8
-    with pytest.raises(UserError, match="the training mix is empty"):
+    with pytest.raises(UserError, match="one must be above zero"):
         training_set([partial])
 
 

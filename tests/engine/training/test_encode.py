@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from engine import kernels
-from engine.skeleton import DIRECTED_EDGES, FACE_KEYPOINTS
+from engine.skeleton import DIRECTED_EDGES, NUM_KEYPOINTS
 from engine.structures import Letterbox
 from engine.training.encode import OUTLINE_WEIGHT, Person, Targets, box_mean, encode, person_size
 
@@ -248,18 +248,23 @@ def test_a_core_is_known_and_owned() -> None:
     np.testing.assert_array_equal(t.mask_weight[NOSE] > 0, core[::STRIDE, ::STRIDE])
 
 
-def test_an_unlabelled_face_teaches_only_the_body() -> None:
+def test_labels_without_a_face_say_nothing_about_the_joints_they_lack() -> None:
     t = targets(replace(person((24, 16, 20, 30), k5=(30.0, 30.0)), face_known=False))
-    face = list(FACE_KEYPOINTS)
+    lacking = [k for k in range(NUM_KEYPOINTS) if k != 5]
     # The box and a fifth around it: x from 20 to 48, y from 10 to 52.
-    np.testing.assert_array_equal((t.keypoint_weight[face] == 0).all(axis=0), cells_in(20, 10, 28, 42))
-    np.testing.assert_array_equal((t.keypoint_weight[face] == 0).any(axis=0), cells_in(20, 10, 28, 42))
-    assert (t.keypoint_weight[5:] == 1).all()
+    np.testing.assert_array_equal((t.keypoint_weight[lacking] == 0).all(axis=0), cells_in(20, 10, 28, 42))
+    np.testing.assert_array_equal((t.keypoint_weight[lacking] == 0).any(axis=0), cells_in(20, 10, 28, 42))
+    assert (t.keypoint_weight[5] == 1).all()
 
 
-def test_keypoints_never_labelled_teach_nothing_on_the_person() -> None:
-    t = targets(replace(person((24, 16, 32, 32)), keypoints_known=False))
-    np.testing.assert_array_equal(zero_weight_boxes(t), cells_in(24, 16, 32, 32))
+def test_keypoints_never_labelled_teach_nothing_on_the_person_and_r_around_it() -> None:
+    t = targets(replace(person((40, 32, 8, 8)), keypoints_known=False))
+    rows, cols = np.mgrid[: HW[0], : HW[1]]
+    away = np.hypot(np.maximum(0, np.abs(cols - 43.5) - 3.5), np.maximum(0, np.abs(rows - 35.5) - 3.5))
+    away = away[::STRIDE, ::STRIDE]
+    assert zero_weight_boxes(t)[away < RADIUS - 1].all()
+    assert (t.keypoint_weight[:, away > RADIUS + 2] == 1).all()
+    assert (away > RADIUS + 2).any()
 
 
 def test_a_mask_of_several_people_owns_no_mask_offsets() -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,8 +120,16 @@ def test_a_run_writes_its_log_checkpoint_and_weights(finished: Path) -> None:
 def test_an_interrupted_and_resumed_run_equals_the_whole_one(
     finished: Path, parts: list[DataPart], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real, calls = training.losses, []
+
+    def losses_with_ctrl_c(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        calls.append(1)
+        if len(calls) == 2:  # in the middle of the second step: it must be finished before the state is saved
+            signal.raise_signal(signal.SIGINT)
+        return real(*args, **kwargs)
+
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2, KeyboardInterrupt())
+        patch.setattr(training, "losses", losses_with_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             train(TINY, parts, tmp_path)
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 2
@@ -131,6 +140,11 @@ def test_an_interrupted_and_resumed_run_equals_the_whole_one(
     expected, got = load_file(finished / WEIGHTS), load_file(tmp_path / WEIGHTS)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_a_run_with_other_samples_is_not_continued(finished: Path, parts: list[DataPart], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="was trained with batch 2, this run has 3"):
+        train(replace(TINY, batch=3), parts, tmp_path, resume=finished / CHECKPOINT)
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path, parts: list[DataPart], tmp_path: Path) -> None:
