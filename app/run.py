@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlay", default="pis", choices=OVERLAY_NAMES, help="what to draw; pis is masks and poses, the default"
     )
+    parser.add_argument("--show-scores", action="store_true", help="write each person's score above them")
     parser.add_argument(
         "--min-score",
         default=0.15,
@@ -75,7 +76,7 @@ def _process(uri: str, taken: set[str], estimator: Estimator, options: argparse.
     _keep_sources(sinks, options.sources)
     if is_clip:  # else the first frame's start-up would spoil the table of stages; one picture is quicker without
         estimator.warmup((source.info.height, source.info.width))
-    render = _renderer(options.overlay) if "video" in options.save else None
+    render = _renderer(options.overlay, options.show_scores) if "video" in options.save else None
     pipeline = Pipeline(source, estimator.infer, estimator.decode, render)
     people = _drain(pipeline, sinks, source.info)
     for warning in source.warnings:
@@ -129,8 +130,8 @@ def _keep_sources(sinks: list[FileSink], sources: Iterable[str]) -> None:
             raise UserError(f"{sink.path}: the result would replace this source; choose another --out")
 
 
-def _renderer(overlay: str) -> Callable[[FrameResult], ByteArray]:
-    style = OverlayStyle.of([overlay])
+def _renderer(overlay: str, show_scores: bool) -> Callable[[FrameResult], ByteArray]:
+    style = OverlayStyle.of([overlay], show_scores)
     return lambda result: draw(result.frame.image, result.instances, style)
 
 

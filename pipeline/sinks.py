@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import av
 import cv2
@@ -37,20 +37,6 @@ PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".t
 _ENCODER_OPTIONS: Final = {"preset": "veryfast", "crf": "20", "bf": "0"}
 
 
-class Sink(Protocol):
-    """Takes the pictures of a pipeline, in order, inside a `with` block."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
-
-    def write(self, rendered: Rendered) -> None:
-        """Add one frame."""
-        ...
-
-
 class FileSink(abc.ABC):
     """A sink that writes one file, whole or not at all.
 
@@ -63,7 +49,6 @@ class FileSink(abc.ABC):
         self.path = Path(path)
         self.count = 0
         self._partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
-        self._aborted = False
 
     def __enter__(self) -> Self:
         """Raises UserError, before any work is done, if no file can be written there."""
@@ -79,7 +64,7 @@ class FileSink(abc.ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if exc_type is None and self.count and not self._aborted:
+            if exc_type is None and self.count:
                 with self._explained():
                     self._finish()
                     self._partial.replace(self.path)
@@ -96,10 +81,6 @@ class FileSink(abc.ABC):
         with self._explained():
             self._write(rendered)
         self.count += 1
-
-    def abort(self) -> None:
-        """Leave no file behind when the `with` block ends."""
-        self._aborted = True
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

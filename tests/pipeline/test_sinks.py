@@ -59,14 +59,6 @@ def test_an_exception_leaves_nothing_behind(tmp_path, make_rendered, name, make_
 
 
 @pytest.mark.parametrize(("name", "make_sink"), SINKS)
-def test_abort_leaves_nothing_behind(tmp_path, make_rendered, name, make_sink) -> None:
-    with make_sink(tmp_path / name) as sink:
-        sink.write(make_rendered())
-        sink.abort()
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
 def test_no_frame_no_file(tmp_path, name, make_sink) -> None:
     with make_sink(tmp_path / name):
         pass
