@@ -47,7 +47,7 @@ class DecodeConfig:
     bin_px: int = 4
     blur_passes: int = 2
     vote_threshold: float = 0.05
-    peak_threshold: float = 0.02
+    peak_threshold: float = 0.015
     peak_reach_px: float = 8.0
     max_peaks: int = 60
     seed_threshold: float = 0.2
@@ -60,8 +60,8 @@ class DecodeConfig:
     person_threshold: float = 0.5
     distance_threshold: float = 0.5
     min_span_px: float = 16.0
-    mask_doubt: float = 0.5
-    mask_self_steps: int = 5
+    mask_doubt: float = 1.0
+    mask_self_steps: int = 3
     mask_short_steps: int = 0
     min_score: float = 0.01
     mask_min_score: float = 0.1

@@ -168,7 +168,7 @@ def _mix(colour: Colour, other: Colour, share: float) -> Colour:
 
 def _draw_person(canvas: ByteArray, xy: FloatArray, drawn: list[bool], colours: list[Colour]) -> None:
     extent_px = float(np.ptp(xy[drawn], axis=0).max())
-    width = int(np.clip(round(extent_px / 40), 1, line_px(canvas.shape[:2])))
+    width = int(np.clip(round(extent_px / 60), 1, line_px(canvas.shape[:2])))
     limbs = [(a, b) for a, b in EDGES if drawn[a] and drawn[b]]
     points = [_fixed(point) for point in xy]
     # Outlines first, all of them: none may cut through a limb or keypoint of the same person.
@@ -179,9 +179,9 @@ def _draw_person(canvas: ByteArray, xy: FloatArray, drawn: list[bool], colours: 
         cv2.line(canvas, points[a], points[b], colours[b], width, cv2.LINE_AA, _SUBPIXEL_BITS)
     for k in range(NUM_KEYPOINTS):
         if drawn[k]:
-            _disc(canvas, points[k], 1.2 * width + 1.5, _OUTLINE_COLOUR)
-            _disc(canvas, points[k], 1.2 * width + 0.5, _WHITE)
-            _disc(canvas, points[k], 0.8 * width, colours[k])
+            _disc(canvas, points[k], width + 1.2, _OUTLINE_COLOUR)
+            _disc(canvas, points[k], width + 0.4, _WHITE)
+            _disc(canvas, points[k], 0.6 * width, colours[k])
 
 
 def _fixed(point: FloatArray) -> tuple[int, int]:
