@@ -156,7 +156,8 @@ def upright(frame: av.VideoFrame) -> ByteArray:
 
     The matrix takes (x, y) to (a x + c y, b x + d y), y down; cameras store quarter turns and mirrors only.
     """
-    image: ByteArray = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
+    # One thread: PyAV makes a scaler for each frame, and by default each would start threads of its own.
+    image: ByteArray = frame.to_ndarray(format="bgr24", threads=1).astype(np.uint8, copy=False)
     side_data: Any = frame.side_data  # a mapping, which PyAV's type hints do not say
     if "DISPLAYMATRIX" not in side_data:
         return image

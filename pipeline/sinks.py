@@ -123,7 +123,9 @@ class VideoWriter(FileSink):
             self._output = self._open()
         container, stream = self._output
         picture = av.VideoFrame.from_ndarray(_even(_fitted(rendered.canvas, self._size_hw)), format="bgr24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+        )
         picture.pts = self._tick(rendered)
         picture.time_base = Fraction(1, TICKS_PER_S)
         container.mux(stream.encode(picture))

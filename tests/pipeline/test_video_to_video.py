@@ -1,6 +1,7 @@
 """The parts together: a clip through fake steps into a video and its NDJSON."""
 
 import json
+from pathlib import Path
 
 import av
 import cv2
@@ -8,11 +9,20 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
+from engine.structures import Instances
+from pipeline.frames import FrameResult, Rendered
 from pipeline.overlays import OverlayStyle
 from pipeline.render import draw
 from pipeline.runner import Pipeline
 from pipeline.sinks import NdjsonWriter, PictureWriter, VideoWriter
 from pipeline.sources import open_source
+
+NOBODY = Instances(
+    keypoints_xy=np.zeros((0, 17, 2), np.float32),
+    keypoint_scores=np.zeros((0, 17), np.float32),
+    scores=np.zeros(0, np.float32),
+    label_map=np.zeros((64, 96), np.uint8),
+)
 
 
 @pytest.fixture
@@ -56,6 +66,22 @@ def test_times_and_frames_match_between_clip_video_and_lines(make_clip, run) -> 
 def test_two_runs_give_the_same_lines(make_clip, run) -> None:
     clip = make_clip("clip.mp4", count=6)
     assert run(clip, "first")[1].read_bytes() == run(clip, "second")[1].read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads by Linux's /proc")
+def test_frames_start_no_threads_of_their_own(make_clip, tmp_path) -> None:
+    """PyAV gives every frame a scaler; on its defaults each of them starts threads that live as long as the frame."""
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    source = open_source(str(make_clip("clip.mp4", count=24)))
+    with source, VideoWriter(tmp_path / "out.mp4", source.info) as sink:
+        counts = []
+        for frame in source:
+            sink.write(Rendered(FrameResult(frame, NOBODY, None, {}), frame.image))
+            counts.append(threads())
+    assert max(counts[4:]) <= counts[4]
 
 
 def test_a_turned_clip_is_written_upright(make_clip, run) -> None:
