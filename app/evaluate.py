@@ -76,7 +76,7 @@ def _unusable(annotation: dict[str, Any]) -> str:
     if not isinstance(segmentation, list) or not segmentation:
         return "segmentation: expected polygons or run lengths"
     for polygon in segmentation:
-        if not isinstance(polygon, list) or len(polygon) < 6 or not all(isinstance(v, int | float) for v in polygon):
+        if not isinstance(polygon, list) or not all(isinstance(v, int | float) for v in polygon):
             return "segmentation: expected polygons of three points or more"
     return ""
 

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from engine import coco
 from engine.coco import PERSON_CATEGORY, Picture
+from engine.files import written_whole
 from engine.structures import ByteArray, Instances
 
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR")
@@ -133,13 +133,8 @@ def _rescaled(annotation: dict[str, Any], factor: float) -> dict[str, Any]:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[io.TextIOWrapper]:
     """Write a text file under a temporary name and rename it when whole."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            yield stream
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        yield stream
 
 
 def write_results(folder: Path, poses: list[Result], masks: list[Result]) -> None:

@@ -26,6 +26,7 @@ from engine.backends.base import whole_input
 from engine.backends.onnx_backend import INPUT_FORMAT, INPUT_NAME, OnnxBackend
 from engine.backends.torch_backend import TorchBackend
 from engine.coco import read_image
+from engine.files import written_whole
 from engine.model import (
     HEAD_CHANNELS,
     OFFSET_UNIT_PX,
@@ -95,8 +96,7 @@ def export_onnx(net: PosePlusSegNet, path: Path, name: str) -> ParityReport:
     onnx.checker.check_model(model, full_check=True)
     if any(node.op_type == "BatchNormalization" for node in model.graph.node):
         raise RuntimeError(f"{path}: batch normalisation was not folded into the convolutions")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         report = ParityReport(path, _measure_parity(net, temporary))
         for size in report.sizes:
@@ -105,9 +105,6 @@ def export_onnx(net: PosePlusSegNet, path: Path, name: str) -> ParityReport:
             )
             if not close:  # also where they are not numbers
                 raise RuntimeError(f"{path}: ONNX and torch differ at {size}")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return report
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from engine.errors import UserError
+from engine.files import written_whole
 
 DEFAULT_REGISTRY: Final = Path(__file__).resolve().parent.parent / "assets" / "models.toml"
 _HEADER: Final = """\
@@ -122,12 +122,8 @@ def register(entry: ModelEntry, path: Path = DEFAULT_REGISTRY) -> None:
     registry = load_registry(path) if path.exists() else {}
     registry[entry.name] = entry
     text = "\n".join([_HEADER, *(_format_entry(e, path.parent) for e in registry.values())])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_metrics(metrics: Mapping[str, Any]) -> None:

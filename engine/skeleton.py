@@ -56,26 +56,12 @@ FLIP_EDGES: Final = tuple(
     DIRECTED_EDGES.index((FLIP_KEYPOINTS[source], FLIP_KEYPOINTS[target])) for source, target in DIRECTED_EDGES
 )
 
-# COCO's per-keypoint standard deviations sigma_k; OKS uses kappa_k = 2 sigma_k.
+# COCO's per-keypoint standard deviations sigma_k, and kappa_k = 2 sigma_k, which OKS uses.
 OKS_SIGMAS: Final = np.array(
     [
-        0.026,
-        0.025,
-        0.025,
-        0.035,
-        0.035,
-        0.079,
-        0.079,
-        0.072,
-        0.072,
-        0.062,
-        0.062,
-        0.107,
-        0.107,
-        0.087,
-        0.087,
-        0.089,
-        0.089,
+        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
+        0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
     ],
     dtype=np.float32,
-)
+)  # fmt: skip
+OKS_KAPPAS: Final = 2.0 * OKS_SIGMAS.astype(np.float64)

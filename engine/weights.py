@@ -1,7 +1,6 @@
 """A network's weights as one safetensors file whose header says which network they are for."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.errors import UserError
+from engine.files import written_whole
 from engine.model import NetConfig, PosePlusSegNet
 
 _CONFIG_KEY: Final = "net_config"
@@ -44,13 +44,9 @@ def save_weights(
             if not torch.isfinite(stored).all():
                 raise ValueError(f"{name}: has values that float16 cannot hold")
         tensors[name] = stored
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         save_file(tensors, temporary, metadata=header)
         temporary.chmod(0o644)  # save_file leaves it readable by its owner alone
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: Path, expected: NetConfig | None = None) -> PosePlusSegNet:

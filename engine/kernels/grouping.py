@@ -7,11 +7,10 @@ import numpy as np
 from numba import njit
 
 from engine.kernels.fields import clamp, follow, follow_own, inside, sample
-from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS, OKS_SIGMAS
+from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS, OKS_KAPPAS
 
 _SOURCE = np.array([edge[0] for edge in DIRECTED_EDGES], dtype=np.int64)
 _TARGET = np.array([edge[1] for edge in DIRECTED_EDGES], dtype=np.int64)
-_KAPPA = 2.0 * OKS_SIGMAS.astype(np.float64)
 
 Array = Any
 
@@ -28,6 +27,12 @@ def span(points: Array, scores: Array) -> float:
     width, height = max(x1 - x0, 0.0), max(y1 - y0, 0.0)
     longest = max(width, height)
     return max(math.sqrt(max(width, longest / 3) * max(height, longest / 3)), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def same_keypoint(one: Array, other: Array, k: int, size: float, least_px: float, scale: float) -> bool:
+    """Whether two places are one keypoint k of a person of that size: within max(least_px, scale * kappa_k * size)."""
+    return math.hypot(one[0] - other[0], one[1] - other[1]) <= max(least_px, scale * OKS_KAPPAS[k] * size)
 
 
 @njit(cache=True, nogil=True)
@@ -134,8 +139,9 @@ def group(
             continue
         duplicate = False
         for person in range(count):
-            reach = max(duplicate_px, duplicate_scale * _KAPPA[k] * spans[person])
-            if scores[person, k] > 0 and math.hypot(points[person, k, 0] - x, points[person, k, 1] - y) <= reach:
+            if scores[person, k] > 0 and same_keypoint(
+                points[person, k], xy[seed], k, spans[person], duplicate_px, duplicate_scale
+            ):
                 duplicate = True
                 break
         if duplicate:

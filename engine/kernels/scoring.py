@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from engine.kernels.grouping import span
-from engine.skeleton import NUM_KEYPOINTS, OKS_SIGMAS
-
-_KAPPA = 2.0 * OKS_SIGMAS.astype(np.float64)
+from engine.kernels.grouping import same_keypoint, span
+from engine.skeleton import NUM_KEYPOINTS, OKS_KAPPAS
 
 Array = Any
 
@@ -34,7 +32,7 @@ def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius
             if scores[person, k] <= 0:
                 continue
             x, y = points[person, k, 0], points[person, k, 1]
-            variance = 2 * (size * _KAPPA[k]) ** 2
+            variance = 2 * (size * OKS_KAPPAS[k]) ** 2
             mass, good = 1e-6, 0.0
             for r in range(max(0, int((y - radius) / bin_px)), min(rows, int((y + radius) / bin_px) + 1)):
                 for c in range(max(0, int((x - radius) / bin_px)), min(cols, int((x + radius) / bin_px) + 1)):
@@ -76,11 +74,11 @@ def rank(
             free = True
             for earlier in range(position):
                 i = order[earlier]
-                if scores[i, k] > 0:
-                    distance = math.hypot(points[i, k, 0] - points[j, k, 0], points[i, k, 1] - points[j, k, 1])
-                    if distance <= max(duplicate_px, duplicate_scale * _KAPPA[k] * spans[i]):
-                        free = False
-                        break
+                if scores[i, k] > 0 and same_keypoint(
+                    points[i, k], points[j, k], k, spans[i], duplicate_px, duplicate_scale
+                ):
+                    free = False
+                    break
             if free:
                 total += keypoint_scores[j, k]
         soft[j] = total / NUM_KEYPOINTS

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from engine.errors import UserError
+from engine.files import written_whole
 from engine.model import HEAD_CHANNELS, NetConfig, PosePlusSegNet
 from engine.training.checkpoint import read_checkpoint
 from engine.training.dataset import Augmentation, DataPart, TrainingSet
@@ -144,7 +145,6 @@ class Trainer:
         A crash or a full disk leaves the last good files.
         """
         path = folder / CHECKPOINT
-        temporary = path.with_name(f".{path.name}.partial")
         state = {
             "config": json.dumps(asdict(self.config)),
             "step": self.step,
@@ -153,12 +153,11 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
         }
         try:
-            torch.save(state, temporary)
-            temporary.replace(path)
+            with written_whole(path) as temporary:
+                torch.save(state, temporary)
             save_weights(self.average, folder / WEIGHTS, {"step": str(self.step)})
         # On a full disk torch.save raises a RuntimeError, and safetensors an error of its own.
         except (OSError, RuntimeError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
             raise UserError(f"{path}: cannot write the checkpoint: {error}") from error
 
     def restore(self, path: Path) -> None:
