@@ -56,6 +56,7 @@ REQUIRED_PACKAGES = (
     Package("numba", ("numba",), "compiled decoding"),
     Package("cv2", ("opencv-python", "opencv-python-headless", "opencv-contrib-python"), "resizing, drawing, cameras"),
     Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "runs the network"),
+    Package("onnx", ("onnx",), "modes pose and seg, export"),
     Package("av", ("av",), "reading and writing video"),
     Package("pycocotools", ("pycocotools",), "COCO masks and evaluation"),
     Package("rich", ("rich",), "tables and progress"),
@@ -63,7 +64,6 @@ REQUIRED_PACKAGES = (
 OPTIONAL_PACKAGES = (
     Package("torch", ("torch",), "training, export, the torch back end", "requirements-train.txt"),
     Package("safetensors", ("safetensors",), "training checkpoints", "requirements-train.txt"),
-    Package("onnx", ("onnx",), "export", "requirements-train.txt"),
     Package("onnxscript", ("onnxscript",), "export", "requirements-train.txt"),
 )
 

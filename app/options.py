@@ -3,7 +3,9 @@
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from app.messages import explained_imports
 from engine.backends.base import BACKEND_NAMES, open_backend
@@ -11,9 +13,11 @@ from engine.decode import DecodeConfig
 from engine.errors import UserError
 from engine.estimator import Estimator
 from engine.models import find_model
+from engine.modes import HEADS_OF_MODE
 
 DEFAULT_MODEL = "mobile"
 LARGEST_INPUT = 4097
+MIN_SCORE = 0.15  # persons below it are not shown or written
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -44,7 +48,7 @@ def share(text: str) -> float:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--model`, `--backend` and `--input-size`."""
+    """`--model`, `--backend`, `--input-size`, `--mode` and `--set`."""
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -60,23 +64,65 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="longer side of the network input in pixels, rounded up to 16 n + 1 (default: the model's own)",
     )
+    parser.add_argument(
+        "--mode",
+        choices=tuple(HEADS_OF_MODE),
+        default="joint",
+        help="joint: skeletons and masks; pose, seg: one of them alone, in less time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=decode_setting,
+        metavar="NAME=VALUE",
+        help="a number or switch of the decode (engine/decode_config.py), such as grouping=strict; repeatable",
+    )
 
 
-def open_estimator(options: argparse.Namespace, config: DecodeConfig | None = None) -> Estimator:
-    """The estimator that the options of `add_model_arguments` ask for, decoding by `config`.
+def decode_setting(text: str) -> tuple[str, Any]:
+    """An argparse type: NAME=VALUE of a `DecodeConfig` field, with the value in the field's type."""
+    name, separator, value = text.partition("=")
+    kinds = {field.name: get_type_hints(DecodeConfig)[field.name] for field in fields(DecodeConfig)}
+    del kinds["mode"]  # has an option of its own
+    if not separator:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    if name not in kinds:
+        raise argparse.ArgumentTypeError(f"unknown name {name!r}, expected one of {', '.join(kinds)}")
+    kind = kinds[name]
+    try:
+        if choices := get_args(kind):
+            parsed: Any = value if value in choices else None
+        elif kind is bool:
+            choices = ("true", "false")
+            parsed = {"true": True, "false": False}.get(value)
+        else:
+            parsed = kind(value)
+        if parsed is None:
+            raise argparse.ArgumentTypeError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        DecodeConfig(**{name: parsed})
+    except ValueError as error:
+        reason = str(error) if name in str(error) else f"{name}: expected a {kind.__name__}, got {value!r}"
+        raise argparse.ArgumentTypeError(reason) from None
+    return name, parsed
+
+
+def open_estimator(options: argparse.Namespace, **changes: Any) -> Estimator:
+    """The estimator that the options of `add_model_arguments` ask for, with `changes` to its `DecodeConfig`.
 
     Raises:
         UserError: an unknown model or back end, a missing package, a damaged file.
     """
+    config = DecodeConfig(**{"mode": options.mode, **changes, **dict(options.set)})
     if options.model.endswith(".safetensors"):
         if options.backend not in ("auto", "torch"):
             raise UserError(f"--backend {options.backend}: a .safetensors file runs on the torch back end only")
         with explained_imports("requirements-train.txt"):
             from engine.backends.torch_backend import TorchBackend
-        backend = TorchBackend.open_file(Path(options.model))
+        backend = TorchBackend.open_file(Path(options.model), options.mode)
         return Estimator(backend, options.input_size or find_model(DEFAULT_MODEL).input_size, config)
     entry = find_model(options.model)
-    return Estimator(open_backend(options.backend, entry), options.input_size or entry.input_size, config)
+    return Estimator(open_backend(options.backend, entry, options.mode), options.input_size or entry.input_size, config)
 
 
 def describe(options: argparse.Namespace, estimator: Estimator) -> str:

@@ -37,19 +37,26 @@ def read_recipe(name: str) -> dict[str, Any]:
 def check_types(recipe: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
     """Compare the tables of a recipe with the dataclasses they become; [[data]] is a list of tables.
 
+    Args:
+        recipe: what `read_recipe` gave.
+        kinds: the dataclass of each table, "run" and "data" among them.
+
     Raises:
         TypeError: no table where there should be one, or a value that is not of its field's type.
-        ValueError: an unknown field, or one that is missing.
+        ValueError: an unknown table or field, or one that is missing.
     """
+    if unknown := recipe.keys() - kinds.keys():
+        names = ", ".join(f"[{name}]" for name in kinds if name != "data")
+        raise ValueError(f"unknown table [{min(unknown)}]: expected {names} and [[data]]")
     data = recipe.get("data")
     if not isinstance(data, list) or not data:
         raise TypeError("expected one [[data]] table or more")
-    tables = [(name, recipe[name]) for name in ("net", "run") if name in recipe] + [("data", table) for table in data]
-    for name, table in tables:
+    tables = [(name, recipe[name]) for name in kinds if name in recipe and name != "data"]
+    for name, table in tables + [("data", table) for table in data]:
         if not isinstance(table, dict):
             raise TypeError(f"expected a table [{name}], got {table!r}")
-        # TrainConfig.net is a table of its own.
-        fields = {field.name: field for field in dataclasses.fields(kinds[name]) if field.name != "net"}
+        # What has a table of its own is no field of [run].
+        fields = {field.name: field for field in dataclasses.fields(kinds[name]) if field.name not in kinds}
         for key, value in table.items():
             if key not in fields:
                 raise ValueError(f"unknown field {key!r} in [{name}]: expected some of {', '.join(sorted(fields))}")
@@ -83,6 +90,6 @@ def what_is_wrong(config: Mapping[str, Any]) -> str:
 
 
 def settings(config: Mapping[str, Any]) -> str:
-    """What a run goes by, on one line. `config`: a TrainConfig as a dictionary."""
+    """What a run goes by, on one line. `config`: a TrainConfig as a dictionary; of its tables, [net] is shown."""
     values = {**config["net"], **config}
-    return ", ".join(f"{name} {value}" for name, value in values.items() if name != "net")
+    return ", ".join(f"{name} {value}" for name, value in values.items() if not isinstance(value, dict))

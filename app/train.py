@@ -1,11 +1,11 @@
-"""`train`: a recipe (TOML) and data in, checkpoints and weights out."""
+"""`train`: a recipe (TOML) and data in, checkpoints and weights out; alone, or as one process of several (torchrun)."""
 
 import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from app.messages import explained_imports
+from app.messages import explained_imports, print_warning
 from app.options import make_folder, whole_number
 from app.recipes import check_types, known_recipes, read_recipe, settings, what_is_wrong
 from engine.errors import UserError
@@ -26,13 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train; the averaged weights are in DIR/weights.safetensors afterwards."""
     with explained_imports("requirements-train.txt"):
-        from engine.model import NetConfig
-        from engine.training import train as training
+        from engine.training.board import available
+        from engine.training.config import TABLES, TrainConfig, config_from_table
         from engine.training.dataset import DataPart
+        from engine.training.distributed import joined
+        from engine.training.train import train
+        from engine.training.trainer import CHECKPOINT
     recipe = read_recipe(options.recipe)
     try:
-        check_types(recipe, {"net": NetConfig, "run": training.TrainConfig, "data": DataPart})
-        config = training.config_from_table(recipe)
+        check_types(recipe, {**TABLES, "run": TrainConfig, "data": DataPart})
+        config = config_from_table(recipe)
     except (TypeError, ValueError) as error:
         raise UserError(f"{options.recipe}: {error}") from error
     changes = {name: getattr(options, name) for name in ("steps", "batch", "workers")}
@@ -41,17 +44,24 @@ def run(options: argparse.Namespace) -> int:
     if reason := what_is_wrong(dataclasses.asdict(config)):
         raise UserError(f"{options.recipe}: {reason}")
     tables = [_rooted(table, options.data) for table in recipe["data"]]
-    checkpoint = options.out / training.CHECKPOINT
+    checkpoint = options.out / CHECKPOINT
     _check_checkpoint(checkpoint, resume=options.resume)
     make_folder(options.out)
-    print(f"{options.recipe}: {settings(dataclasses.asdict(config))}", flush=True)
     parts = [DataPart(**table) for table in tables]
-    try:
-        weights = training.train(config, parts, options.out, resume=checkpoint if options.resume else None)
-    except UserError as error:  # from a data process its text is a traceback, from torch.load a page of advice
-        message = str(error).strip().rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
-        raise UserError(message.splitlines()[0]) from error
-    print(f"weights: {weights}")
+    with joined() as group:
+        if group.leads:
+            print(f"{options.recipe}: {settings(dataclasses.asdict(config))}", flush=True)
+            if not available():
+                print_warning("no TensorBoard, so log.jsonl alone is written: pip install tensorboard")
+        resume = checkpoint if options.resume else None
+        try:
+            trained = train(config, parts, options.out, resume=resume, group=group)
+        except UserError as error:  # from a data process its text is a traceback, from torch.load a page of advice
+            message = str(error).strip().rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
+            raise UserError(message.splitlines()[0]) from error
+    if group.leads:
+        print(f"waiting for data: {trained.data_share:.1%} of the time")
+        print(f"weights: {trained.weights}")
     return 0
 
 

@@ -1,125 +1,220 @@
-"""Heads to Instances, in the order of the paper: Hough voting, peaks, grouping, scores, mask assignment.
+"""Heads to Instances, in the order of the paper: Hough voting, peaks, grouping, scores, mask assignment, clustering.
 
 `engine.training.encode` is the exact mirror: ground truth to the same fields. The kernels do the work on the heads'
 own grid; only the final label map has the size of the source picture.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from engine import kernels
+from engine.decode_config import DecodeConfig
+from engine.modes import HEADS_OF_MODE
+from engine.skeleton import NUM_KEYPOINTS, RIGHT_SHOULDER
 from engine.structures import MAX_INSTANCES, FloatArray, Heads, Instances
 
+__all__ = ["DecodeConfig", "assign", "decode"]
 
-@dataclass(frozen=True, slots=True)
-class DecodeConfig:
-    """Every number of the decode. Lengths are network-input pixels, p and t are the paper's names.
-
-    Attributes:
-        radius_px: disk radius R the network was trained with (paper: 32).
-        bin_px: side of a Hough accumulator's bin.
-        blur_passes: binomial smoothing of the accumulator; two passes are a Gaussian of one bin.
-        vote_threshold: cells below this p_k do not vote.
-        peak_threshold: least height of a Hough peak, where a perfect disk of p = 1 adds up to 1 and, after two
-            blurs, is about 0.14 high.
-        peak_reach_px: a peak is the maximum of +- this.
-        max_peaks: at most so many peaks of each keypoint.
-        seed_threshold: least p_k of the peak that starts a person.
-        duplicate_px, duplicate_scale: same keypoints nearer than this, or than this many of OKS's own tolerances
-            (kappa_k times the person's size), are the same keypoint (seeds, soft-NMS).
-        snap_px: the farthest a peak may lie from where a mid offset leads.
-        walk_threshold: least p_k to accept a keypoint where no peak is near while the person still grows.
-        fill_threshold: the same when nothing more can be found; 0 fills every occluded joint, on
-            the picture's edge if it lies beyond, with the small score it has there.
-        mid_steps: refinement steps of the mid offsets.
-        person_threshold: p, least person probability of a mask pixel.
-        distance_threshold: t, largest normalised distance of a pixel's embedding to its skeleton (paper: 0.25; this
-            network's mask offsets want more: docs/results.md).
-        min_span_px: floor of a skeleton's size, in that distance and in the scores.
-        mask_doubt: how much a skeleton of few keypoints must be nearer than a whole one to get a pixel.
-        mask_self_steps, mask_short_steps: refinement steps of the mask offsets, by themselves and by short offsets.
-        min_score: persons below it are dropped; mask_min_score: they get no pixels.
-        max_instances: at most so many persons, best first.
-    """
-
-    radius_px: float = 32.0
-    bin_px: int = 4
-    blur_passes: int = 2
-    vote_threshold: float = 0.05
-    peak_threshold: float = 0.015
-    peak_reach_px: float = 8.0
-    max_peaks: int = 60
-    seed_threshold: float = 0.2
-    duplicate_px: float = 10.0
-    duplicate_scale: float = 0.5
-    snap_px: float = 32.0
-    walk_threshold: float = 0.1
-    fill_threshold: float = 0.0
-    mid_steps: int = 1
-    person_threshold: float = 0.5
-    distance_threshold: float = 0.5
-    min_span_px: float = 16.0
-    mask_doubt: float = 1.0
-    mask_self_steps: int = 3
-    mask_short_steps: int = 0
-    min_score: float = 0.01
-    mask_min_score: float = 0.1
-    max_instances: int = 100
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_instances <= MAX_INSTANCES:
-            raise ValueError(f"max_instances: expected 1 to {MAX_INSTANCES}, got {self.max_instances}")
+_EVERYWHERE: Final = np.ones((1, 1), dtype=np.float32)  # a person map that says nothing
 
 
-def decode(heads: Heads, config: DecodeConfig) -> Instances:
+@dataclass(frozen=True, slots=True, eq=False)
+class _People:
+    """Skeletons in input px, best first: points (N, 17, 2), p_k `found` (N, 17), reported scores (N, 17), (N,)."""
+
+    points: FloatArray
+    found: FloatArray
+    keypoint_scores: FloatArray
+    scores: FloatArray
+
+    def take(self, order: npt.NDArray[np.int64]) -> "_People":
+        return _People(self.points[order], self.found[order], self.keypoint_scores[order], self.scores[order])
+
+
+def decode(heads: Heads, config: DecodeConfig, voters: Sequence[Heads] = ()) -> Instances:
     """Everybody in the picture, best first, in source pixels.
 
-    The keypoint scores are expected-OKS scores, a person's score their mean over all 17 after soft-NMS, used for the
-    pose and the mask alike.
+    Args:
+        voters: further heads of the same letterbox; the Hough maps are the mean of theirs and those of `heads`.
     """
-    maps, short = _contiguous(heads.keypoint_maps), _contiguous(heads.short_offsets)
-    mid, long = _contiguous(heads.mid_offsets), _contiguous(heads.mask_offsets)
-    person_map, stride = _contiguous(heads.person_map), heads.stride
+    people = _find_people([heads, *voters], config) if "keypoint_maps" in HEADS_OF_MODE[config.mode] else _nobody()
+    height, width = heads.letterbox.source_hw
+    if "person_map" not in HEADS_OF_MODE[config.mode]:
+        return _instances(people, np.zeros((height, width), dtype=np.uint8), np.zeros_like(people.scores), heads)
+    labels, cluster_scores = _find_masks(heads, people, config)
+    people, labels = _merge(people, labels, cluster_scores, config)
+    scale_x, scale_y = heads.letterbox.scale_xy
+    label_map, certainty = kernels.paint(
+        labels, _contiguous(heads.person_map), float(heads.stride), float(heads.person_stride),
+        config.person_threshold, height, width, scale_x, scale_y,
+    )  # fmt: skip
+    # A mask is as good as its person and its outline are sure.
+    mask_scores = np.sqrt(people.scores) * certainty[1 : len(people.scores) + 1] ** 2
+    return _instances(people, label_map, mask_scores, heads)
 
-    hough = kernels.vote(maps, short, stride, config.bin_px, config.radius_px, config.vote_threshold)
-    for _ in range(config.blur_passes):
-        hough = kernels.blur(hough)
+
+def _find_people(voters: Sequence[Heads], config: DecodeConfig) -> _People:
+    """The skeletons of the first heads, from the mean Hough maps of all of them."""
+    heads = voters[0]
+    maps, short = _contiguous(heads.keypoint_maps), _contiguous(heads.short_offsets)
+    mid, stride = _contiguous(heads.mid_offsets), float(heads.stride)
+    hough = _hough(voters, config)
     reach = round(config.peak_reach_px / config.bin_px)
     kinds, xy, _ = kernels.find_peaks(hough, config.peak_threshold, reach, config.bin_px, config.max_peaks)
-    points, found = kernels.group(
-        kinds, xy, maps, short, mid, long, float(stride),
-        config.seed_threshold, config.duplicate_px, config.duplicate_scale, config.snap_px,
-        config.walk_threshold, config.fill_threshold, config.mid_steps, MAX_INSTANCES,
-    )  # fmt: skip
-    keypoint_scores = kernels.expected_oks(points, found, hough, config.bin_px, config.radius_px, config.min_span_px)
+    if config.grouping == "strict":
+        points, found = kernels.group_strict(
+            kinds, xy, maps, short, mid, stride, config.duplicate_px, config.snap_px, config.mid_steps, MAX_INSTANCES
+        )
+    else:
+        points, found = kernels.group(
+            kinds, xy, maps, short, mid, _contiguous(heads.mask_offsets), stride,
+            config.seed_threshold, config.duplicate_px, config.duplicate_scale, config.snap_px,
+            config.walk_threshold, config.fill_threshold, config.mid_steps, config.mode == "joint", MAX_INSTANCES,
+        )  # fmt: skip
+    keypoint_scores = _keypoint_scores(heads, points, found, hough, config)
     scores, order = kernels.rank(points, found, keypoint_scores, config.duplicate_px, config.duplicate_scale)
+    if config.score == "constant":
+        scores, order = np.ones_like(scores), np.arange(len(scores))
     order = order[scores[order] >= config.min_score][: config.max_instances]
-    points, found, keypoint_scores, scores = points[order], found[order], keypoint_scores[order], scores[order]
+    return _People(points, found, keypoint_scores, np.clip(scores, 0, 1)).take(order)
 
-    solid = int((scores >= config.mask_min_score).sum())  # sorted: the first ones
-    labels = kernels.assign_cells(
-        person_map, maps, short, long, points[:solid], found[:solid], float(stride),
-        config.person_threshold, config.distance_threshold, config.min_span_px, config.mask_doubt,
-        config.mask_self_steps, config.mask_short_steps,
+
+def _hough(voters: Sequence[Heads], config: DecodeConfig) -> FloatArray:
+    maps = [
+        kernels.vote(
+            _contiguous(heads.keypoint_maps), _contiguous(heads.short_offsets),
+            heads.stride, config.bin_px, config.radius_px, config.vote_threshold,
+        )
+        for heads in voters
+    ]  # fmt: skip
+    hough = maps[0] if len(maps) == 1 else _contiguous(np.mean(maps, axis=0))
+    for _ in range(config.blur_passes):
+        hough = kernels.blur(hough)
+    return hough
+
+
+def _keypoint_scores(
+    heads: Heads, points: FloatArray, found: FloatArray, hough: FloatArray, config: DecodeConfig
+) -> FloatArray:
+    """The reported score of each keypoint, (N, 17) in [0, 1]; 0 where it is missing."""
+    if config.score == "oks":
+        scores = kernels.expected_oks(points, found, hough, config.bin_px, config.radius_px, config.min_span_px)
+    elif config.score == "hough":
+        # The height that the blurs leave of a single bin of 1.
+        height = (comb(2 * config.blur_passes, config.blur_passes) / 4**config.blur_passes) ** 2
+        scores = kernels.peak_heights(points, found, hough, config.bin_px) / np.float32(height)
+    else:
+        scores = found
+    scores = np.clip(scores, 0, 1)
+    if config.bhm_beta > 0:
+        shown = _contiguous(heads.person_map) if config.mode == "joint" else _EVERYWHERE
+        strides = (float(heads.stride), float(heads.person_stride))
+        evidence = kernels.body_evidence(
+            points, found, _contiguous(heads.keypoint_maps), shown, strides, config.bhm_alpha
+        )
+        scores = scores ** np.float32(1 - config.bhm_beta) * evidence ** np.float32(config.bhm_beta)
+    return np.where(found > 0, np.clip(scores, 1e-4, 1), 0).astype(np.float32)
+
+
+def assign(heads: Heads, points: FloatArray, found: FloatArray, config: DecodeConfig) -> npt.NDArray[np.uint8]:
+    """The owner of each cell among given skeletons, uint8 (h, w): `kernels.assign_cells` by the config's numbers.
+
+    Args:
+        points: float32 (N, 17, 2), input px. found: float32 (N, 17), how sure each keypoint is; 0 is missing.
+    """
+    sizes = kernels.body_sizes(points, found, config.min_span_px)
+    long, points, weights = _stand_ins(heads, points, found, sizes, config)
+    labels: npt.NDArray[np.uint8] = kernels.assign_cells(
+        _contiguous(heads.person_map), _contiguous(heads.keypoint_maps), _contiguous(heads.short_offsets), long,
+        points, weights, sizes, float(heads.stride), config.person_threshold, config.distance_threshold,
+        config.mask_doubt, config.mask_self_steps, config.mask_short_steps,
     )  # fmt: skip
+    return labels
+
+
+def _find_masks(heads: Heads, people: _People, config: DecodeConfig) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """The owner of each cell, uint8 (h, w), skeletons first and then clusters, and the clusters' scores."""
+    solid = int((people.scores >= config.mask_min_score).sum())  # sorted: the first ones
+    labels = assign(heads, people.points[:solid], people.found[:solid], config)
+    if not config.density and config.mode == "joint":
+        return labels, np.zeros(0, dtype=np.float32)
+    scores, _ = kernels.cluster_cells(
+        labels, solid, _contiguous(heads.person_map), _contiguous(heads.centroid_offsets), float(heads.stride),
+        config.person_threshold, config.cluster_distance, config.min_span_px, config.mask_self_steps,
+        MAX_INSTANCES - len(people.scores),
+    )  # fmt: skip
+    return labels, scores
+
+
+def _stand_ins(
+    heads: Heads, points: FloatArray, found: FloatArray, sizes: FloatArray, config: DecodeConfig
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What stands for a person: the offsets to its K points (K, 2, h, w), these (N, K, 2) and their weights (N, K)."""
+    long, centroid = _contiguous(heads.mask_offsets), _contiguous(heads.centroid_offsets)
+    if config.centroid == "shoulder":
+        return long, points, np.where(np.arange(NUM_KEYPOINTS) == RIGHT_SHOULDER, found, np.float32(0))
+    if config.centroid == "keypoints":
+        return long, points, found
+    mean, share = kernels.body_centroids(points, found, sizes, long, centroid, float(heads.stride))
+    weight = (share * found.sum(axis=1))[:, None]
+    if config.centroid == "mean":
+        return centroid[None], mean[:, None], weight
+    return (
+        np.concatenate([long, centroid[None]]),
+        np.concatenate([points, mean[:, None]], axis=1),
+        np.concatenate([found, np.float32(config.mean_weight) * weight], axis=1),
+    )
+
+
+def _merge(
+    people: _People, labels: npt.NDArray[np.uint8], cluster_scores: FloatArray, config: DecodeConfig
+) -> tuple[_People, npt.NDArray[np.uint8]]:
+    """Skeletons and clusters in one order by score, and the cells' labels to match."""
+    solid = int((people.scores >= config.mask_min_score).sum())
+    if config.mode == "joint":
+        cluster_scores = cluster_scores * np.float32(config.cluster_weight)
+    none = np.zeros((len(cluster_scores), NUM_KEYPOINTS), dtype=np.float32)
+    everybody = _People(
+        np.concatenate([people.points, np.zeros((*none.shape, 2), dtype=np.float32)]),
+        np.concatenate([people.found, none]),
+        np.concatenate([people.keypoint_scores, none]),
+        np.concatenate([people.scores, cluster_scores]),
+    )
+    order = np.argsort(-everybody.scores, kind="stable")
+    order = order[everybody.scores[order] >= config.min_score][: config.max_instances]
+    new = np.zeros(256, dtype=np.uint8)
+    new[kernels.UNASSIGNED] = kernels.UNASSIGNED
+    for rank, index in enumerate(order):
+        old = index if index < len(people.scores) else index - len(people.scores) + solid
+        if index < solid or index >= len(people.scores):
+            new[old + 1] = rank + 1
+    return everybody.take(order), new[labels]
+
+
+def _nobody() -> _People:
+    none = np.zeros((0, NUM_KEYPOINTS), dtype=np.float32)
+    return _People(np.zeros((0, NUM_KEYPOINTS, 2), dtype=np.float32), none, none, np.zeros(0, dtype=np.float32))
+
+
+def _instances(people: _People, label_map: npt.NDArray[np.uint8], mask_scores: FloatArray, heads: Heads) -> Instances:
     height, width = heads.letterbox.source_hw
-    scale_x, scale_y = heads.letterbox.scale_xy
-    label_map = kernels.paint(
-        labels, person_map, float(stride), float(heads.person_stride), config.person_threshold,
-        height, width, scale_x, scale_y,
-    )  # fmt: skip
-    present = found > 0
-    # A joint beyond the picture's edge is put on it: the picture ends there, and so do the labels.
-    xy = np.clip(heads.letterbox.to_source(points), 0, np.array([width - 1, height - 1], dtype=np.float32))
+    present = people.found > 0
+    edge = np.array([width - 1, height - 1], dtype=np.float32)
+    xy = np.clip(heads.letterbox.to_source(people.points), 0, edge)
     return Instances(
         keypoints_xy=np.where(present[..., None], xy, np.float32(0)),
-        keypoint_scores=np.where(present, np.clip(keypoint_scores, 1e-4, 1), 0).astype(np.float32),
-        scores=np.clip(scores, 0, 1),
+        keypoint_scores=people.keypoint_scores,
+        scores=people.scores,
+        mask_scores=mask_scores.astype(np.float32),
         label_map=label_map,
     )
 
 
-def _contiguous(array: FloatArray) -> FloatArray:
+def _contiguous(array: Any) -> FloatArray:
     """The kernels are compiled for one layout; a strided view would compile a second copy."""
     return np.ascontiguousarray(array, dtype=np.float32)

@@ -35,7 +35,12 @@ class Estimator:
 
     def __call__(self, image: ByteArray) -> Instances:
         """Everybody in a BGR uint8 (H, W, 3) picture, best first, in its pixels."""
-        return self.decode(self.infer(image))
+        return self.observe(image)[1]
+
+    def observe(self, image: ByteArray) -> tuple[Heads, Instances]:
+        """What the network says about a BGR uint8 (H, W, 3) picture, and everybody it shows."""
+        heads = self.infer(image)
+        return heads, self.decode(heads)
 
     def infer(self, image: ByteArray) -> Heads:
         """What the network says about a BGR uint8 (H, W, 3) picture.
@@ -66,7 +71,6 @@ class Estimator:
             source_hw: (height, width) of the pictures to come; without it a square of the input size.
         """
         height, width = source_hw or (self.input_size, self.input_size)
-        self.backend.warmup(self.fit((height, width)).input_hw)
         # The kernels are compiled for the dtypes and layouts of this back end's own arrays, whatever they show.
         self(np.full((height, width, 3), letterboxes.PAD_VALUE, dtype=np.uint8))
 

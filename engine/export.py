@@ -27,16 +27,9 @@ from engine.backends.onnx_backend import INPUT_FORMAT, INPUT_NAME, OnnxBackend
 from engine.backends.torch_backend import TorchBackend
 from engine.coco import read_image
 from engine.files import written_whole
-from engine.model import (
-    HEAD_CHANNELS,
-    OFFSET_UNIT_PX,
-    POSE_HEADS,
-    PROBABILITIES,
-    SEG_HEADS,
-    InferenceNet,
-    PosePlusSegNet,
-)
+from engine.model import OFFSET_UNIT_PX, PROBABILITIES, InferenceNet, PosePlusSegNet
 from engine.models import DEFAULT_REGISTRY, ModelEntry, check_metrics, file_sha256, register
+from engine.modes import HEAD_CHANNELS, POSE_HEADS, SEG_HEADS
 from engine.structures import Heads
 from engine.weights import describe, load_weights, save_weights
 
@@ -183,7 +176,7 @@ def _fold(net: PosePlusSegNet) -> PosePlusSegNet:
             layer.bias *= factor
     first = next(module for module in folded.trunk.modules() if isinstance(module, nn.Conv2d))
     first.weight /= folded.get_buffer("std")
-    # Scalars of one, which the exporter's optimiser drops from the graph.
+    # Ones, which the exporter's optimiser drops from the graph.
     folded.unit = torch.ones(())
     folded.std = torch.ones(())
     return folded
@@ -284,8 +277,8 @@ def compare_heads(expected: Heads, actual: Heads) -> SizeParity:
         np.abs(expected.person_map - actual.person_map).max(),
     ]
     offsets = [
-        np.linalg.norm(getattr(expected, name) - getattr(actual, name), axis=1).ravel()
-        for name in ("short_offsets", "mid_offsets", "mask_offsets")
+        np.linalg.norm(getattr(expected, name) - getattr(actual, name), axis=-3).ravel()
+        for name in ("short_offsets", "mid_offsets", "mask_offsets", "centroid_offsets")
     ]
     lengths = np.concatenate(offsets)
     return SizeParity(

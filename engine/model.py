@@ -1,18 +1,20 @@
 """The network in PyTorch: trunk, coarse heads at the trunk's stride, and two refine networks to stride 8 and 4.
 
-    picture ─► trunk ─► f16 ─► heads 1x1 (150 channels) ─► upsample ─┬─► + ─► p, S, M, L at stride 8
+    picture ─► trunk ─► f16 ─► heads 1x1 (152 channels) ─► upsample ─┬─► + ─► p, S, M, L, C at stride 8
                   ├──── f8 ──► shared context ─► refine "pose" ──────┤    └─► p_S at stride 4
                   │                           └► refine "seg" ───────┤
-                  └──── f4 ──► outline (p_S alone) ──────────────────┘
+                  └ f4, f2 ──► outline (p_S alone) ──────────────────┘
 
 The refine networks are the paper's (fig. 2: one for the pose pipeline, one for the segmentation pipeline), read as a
 correction at a finer stride. Their last layers start at zero, so a network with pretrained heads begins as it was.
+
+In training, a second set of 1x1 heads in the middle of the trunk may be held to the same targets (auxiliary head).
 
 All grids have n * 16 + 1 input pixels a side, so cell (i, j) at stride s lies exactly on pixel (i * s, j * s) and
 upsampling keeps the corners (align_corners=True).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,22 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
+from engine.modes import HEAD_CHANNELS, POSE_HEADS, SEG_HEADS
+from engine.trunks import MobileNetV1, ResNet
 
-# Output channels, in this order, the person map last; offsets are (dx, dy) interleaved per keypoint or directed edge,
-# input px.
-HEAD_CHANNELS: Final = {
-    "keypoint_maps": NUM_KEYPOINTS,
-    "short_offsets": 2 * NUM_KEYPOINTS,
-    "mid_offsets": 4 * NUM_EDGES,
-    "mask_offsets": 2 * NUM_KEYPOINTS,
-    "person_map": 1,
-}
 PROBABILITIES: Final = ("keypoint_maps", "person_map")
-POSE_HEADS: Final = ("keypoint_maps", "short_offsets", "mid_offsets")
-SEG_HEADS: Final = ("mask_offsets", "person_map")
+POSE_CHANNELS: Final = sum(HEAD_CHANNELS[name] for name in POSE_HEADS)
+SEG_CHANNELS: Final = sum(HEAD_CHANNELS[name] for name in SEG_HEADS)
 # Offset layers predict in units of this many px, so that their weights and gradients have the size of the others.
 OFFSET_UNIT_PX: Final = 32.0
+# What the auxiliary head says is named by the head it stands in for, with this before it.
+AUX: Final = "aux_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +42,16 @@ class NetConfig:
         trunk: one of `TRUNKS`.
         trunk_stride: 16 or 8; dilation replaces the missing stride.
         refine: whether the refine networks bring the outputs to stride 8.
-        refine_width: channels of the refine networks.
+        refine_width: channels of the refine networks. outline_width: of their outline part at stride 4.
+        aux: whether there is an auxiliary head. Only training computes it.
     """
 
     trunk: str
     trunk_stride: int = 16
     refine: bool = True
     refine_width: int = 128
+    outline_width: int = 64
+    aux: bool = False
 
     @property
     def stride(self) -> int:
@@ -63,97 +62,6 @@ class NetConfig:
     def person_stride(self) -> int:
         """Input pixels per cell of the person map: outlines want a finer grid than offsets."""
         return 4 if self.refine else self.trunk_stride
-
-
-class MobileNetV1(nn.Module):
-    """MobileNetV1-1.00 without batch norm (folded), ReLU6; features at stride 4 (128), 8 (256), 16 or 8 (1024)."""
-
-    channels = (128, 256, 1024)
-    mean, std = (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)
-
-    WIDTHS: Final = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 32, 3, stride=2, padding=1)
-        self.depthwise = nn.ModuleList()
-        self.pointwise = nn.ModuleList()
-        for i in range(1, 14):
-            narrow, wide = self.WIDTHS[i - 1], self.WIDTHS[i]
-            step, dilation = self._geometry(i, stride)
-            self.depthwise.append(
-                nn.Conv2d(narrow, narrow, 3, stride=step, padding=dilation, dilation=dilation, groups=narrow)
-            )
-            self.pointwise.append(nn.Conv2d(narrow, wide, 1))
-
-    @staticmethod
-    def _geometry(layer: int, stride: int) -> tuple[int, int]:
-        """(stride, dilation) of depthwise layer 1..13 for a trunk stride of 16 or 8."""
-        if stride == 16:
-            return (2 if layer in (2, 4, 6) else 1), (2 if layer == 13 else 1)
-        return (2 if layer in (2, 4) else 1), (4 if layer == 13 else 2 if layer >= 7 else 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = functional.relu6(self.stem(x))
-        kept = {}
-        for layer, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True), start=1):
-            x = functional.relu6(pointwise(functional.relu6(depthwise(x))))
-            kept[layer] = x
-        return kept[3], kept[5], kept[13]
-
-
-class Bottleneck(nn.Module):
-    """ResNet v1 bottleneck with torchvision's parameter names; the stride sits on the first 1x1 (He et al. 2016)."""
-
-    def __init__(self, inplanes: int, planes: int, stride: int, dilation: int) -> None:
-        super().__init__()
-        wide = 4 * planes
-        self.conv1 = nn.Conv2d(inplanes, planes, 1, stride=stride, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=dilation, dilation=dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = nn.Conv2d(planes, wide, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(wide)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inplanes, wide, 1, stride=stride, bias=False), nn.BatchNorm2d(wide))
-            if inplanes != wide
-            else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = functional.relu(self.bn1(self.conv1(x)))
-        x = functional.relu(self.bn2(self.conv2(x)))
-        return functional.relu(self.bn3(self.conv3(x)) + shortcut)
-
-
-class ResNet(nn.Module):
-    """ResNet-50/101/152, dilated to stride 16 or 8; features at stride 4 (256), 8 (512) and the trunk's (2048)."""
-
-    channels = (256, 512, 2048)
-    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-
-    def __init__(self, blocks: tuple[int, int, int, int], stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        third = (2, 1) if stride == 16 else (1, 2)
-        fourth = (1, 2) if stride == 16 else (1, 4)
-        self.layer1 = self._layer(64, 64, blocks[0], 1, 1)
-        self.layer2 = self._layer(256, 128, blocks[1], 2, 1)
-        self.layer3 = self._layer(512, 256, blocks[2], *third)
-        self.layer4 = self._layer(1024, 512, blocks[3], *fourth)
-
-    @staticmethod
-    def _layer(inplanes: int, planes: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
-        first = Bottleneck(inplanes, planes, stride, dilation)
-        return nn.Sequential(first, *(Bottleneck(4 * planes, planes, 1, dilation) for _ in range(blocks - 1)))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = functional.relu(self.bn1(self.conv1(x)))
-        finest = self.layer1(functional.max_pool2d(x, 3, stride=2, padding=1))
-        fine = self.layer2(finest)
-        return finest, fine, self.layer4(self.layer3(fine))
 
 
 TRUNKS: Final[dict[str, Callable[[int], MobileNetV1 | ResNet]]] = {
@@ -180,39 +88,50 @@ class SeparableBlock(nn.Module):
 class RefineNetworks(nn.Module):
     """Corrections of the coarse heads, from the trunk's features at three strides (paper fig. 2 and 5b).
 
-    The pose network corrects p, S and M at stride 8, the segmentation network L and p_S at stride 8, and its outline
-    part p_S once more at stride 4.
+    The pose network corrects p, S and M at stride 8, the segmentation network L, C and p_S at stride 8, and its outline
+    part p_S once more at stride 4, where it also sees the trunk's features at stride 4 and 2.
     """
 
-    OUTLINE_WIDTH: Final = 32
-
-    def __init__(self, channels: tuple[int, int, int], width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int, outline_width: int) -> None:
         super().__init__()
-        narrow = self.OUTLINE_WIDTH
-        self.coarse = nn.Sequential(nn.Conv2d(channels[2], width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        narrow = outline_width
+        self.coarse = nn.Sequential(nn.Conv2d(channels[-1], width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.context = nn.Sequential(SeparableBlock(width), SeparableBlock(width))
-        self.fine = nn.Sequential(nn.Conv2d(channels[1], width, 1, bias=False), nn.BatchNorm2d(width))
+        self.fine = nn.Sequential(nn.Conv2d(channels[2], width, 1, bias=False), nn.BatchNorm2d(width))
         self.pose = nn.Sequential(SeparableBlock(width), SeparableBlock(width))
         self.seg = nn.Sequential(SeparableBlock(width), SeparableBlock(width))
-        self.pose_out = nn.Conv2d(width, sum(HEAD_CHANNELS[name] for name in POSE_HEADS), 1)
-        self.seg_out = nn.Conv2d(width, sum(HEAD_CHANNELS[name] for name in SEG_HEADS), 1)
+        self.pose_out = nn.Conv2d(width, POSE_CHANNELS, 1)
+        self.seg_out = nn.Conv2d(width, SEG_CHANNELS, 1)
         self.outline_in = nn.Sequential(nn.Conv2d(width, narrow, 1, bias=False), nn.BatchNorm2d(narrow))
-        self.outline_fine = nn.Sequential(nn.Conv2d(channels[0], narrow, 1, bias=False), nn.BatchNorm2d(narrow))
-        self.outline = SeparableBlock(narrow)
+        self.outline_fine = nn.Sequential(nn.Conv2d(channels[1], narrow, 1, bias=False), nn.BatchNorm2d(narrow))
+        self.outline_finest = nn.Sequential(
+            nn.Conv2d(channels[0], channels[0], 5, stride=2, padding=2, groups=channels[0], bias=False),
+            nn.Conv2d(channels[0], narrow, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+        )
+        self.outline = nn.Sequential(SeparableBlock(narrow), SeparableBlock(narrow))
         self.outline_out = nn.Conv2d(narrow, HEAD_CHANNELS["person_map"], 1)
         for layer in (self.pose_out, self.seg_out, self.outline_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, heads: Tensor, finest: Tensor, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """Coarse heads (B, 150, …) to all but the last channel at stride 8 and the last (person map) at stride 4."""
-        context = upsample_to(self.context(self.coarse(coarse)), fine)
-        shared = functional.relu(context + self.fine(fine))
-        seg = self.seg(shared)
-        at_8 = upsample_to(heads, fine) + torch.cat([self.pose_out(self.pose(shared)), self.seg_out(seg)], dim=1)
-        outline = functional.relu(upsample_to(self.outline_in(seg), finest) + self.outline_fine(finest))
-        person = upsample_to(at_8[:, -1:], finest) + self.outline_out(self.outline(outline))
-        return at_8[:, :-1], person
+    def forward(
+        self, heads: Tensor, f2: Tensor, f4: Tensor, f8: Tensor, coarse: Tensor, *, pose: bool, seg: bool
+    ) -> dict[str, Tensor]:
+        """Coarse heads (B, 152, …) to what is asked for: "pose" (p, S, M), "seg" (L, C), "person" (at stride 4)."""
+        shared = functional.relu(upsample_to(self.context(self.coarse(coarse)), f8) + self.fine(f8))
+        parts = {}
+        if pose:
+            parts["pose"] = upsample_to(heads[:, :POSE_CHANNELS], f8) + self.pose_out(self.pose(shared))
+        if seg:
+            own = self.seg(shared)
+            at_8 = upsample_to(heads[:, POSE_CHANNELS:], f8) + self.seg_out(own)
+            around = functional.relu(
+                upsample_to(self.outline_in(own), f4) + self.outline_fine(f4) + self.outline_finest(f2)
+            )
+            parts["seg"] = at_8[:, :-1]
+            parts["person"] = upsample_to(at_8[:, -1:], f4) + self.outline_out(self.outline(around))
+        return parts
 
 
 def upsample_to(x: Tensor, like: Tensor) -> Tensor:
@@ -223,7 +142,7 @@ def upsample_to(x: Tensor, like: Tensor) -> Tensor:
 
 
 class PosePlusSegNet(nn.Module):
-    """Pictures, uint8 (B, height, width, 3) BGR with sides n * 16 + 1, to the five raw heads by name.
+    """Pictures, uint8 (B, height, width, 3) BGR with sides n * 16 + 1, to the six raw heads by name.
 
     Each is float32 (B, channels, h, w) with the channels of `HEAD_CHANNELS`: logits for the probabilities, input px
     for the offsets, on the grids of `NetConfig.stride` and `NetConfig.person_stride`.
@@ -242,40 +161,71 @@ class PosePlusSegNet(nn.Module):
             raise ValueError(f"trunk_stride: expected 8 or 16, got {config.trunk_stride}")
         self.config = config
         self.trunk = TRUNKS[config.trunk](config.trunk_stride)
-        self.heads = nn.Conv2d(self.trunk.channels[-1], sum(HEAD_CHANNELS.values()), 1)
-        nn.init.xavier_uniform_(self.heads.weight, gain=0.5)
-        nn.init.zeros_(self.heads.bias)  # type: ignore[arg-type]
-        self.refine = RefineNetworks(self.trunk.channels, config.refine_width) if config.refine else None
+        self.heads = _coarse_heads(self.trunk.channels[-1])
+        self.aux_heads = _coarse_heads(self.trunk.channels[-2]) if config.aux else None
+        self.refine = (
+            RefineNetworks(self.trunk.channels, config.refine_width, config.outline_width) if config.refine else None
+        )
         self.register_buffer("mean", torch.tensor(self.trunk.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.trunk.std).view(1, 3, 1, 1), persistent=False)
-        unit = torch.cat(
-            [
-                torch.full((count,), 1.0 if name in PROBABILITIES else OFFSET_UNIT_PX)
-                for name, count in HEAD_CHANNELS.items()
-                if name != "person_map"
-            ]
-        )
-        self.register_buffer("unit", unit.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("unit", torch.tensor(OFFSET_UNIT_PX), persistent=False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, *, wanted: Collection[str] = tuple(HEAD_CHANNELS), with_aux: bool = False
+    ) -> dict[str, Tensor]:
+        """The wanted of the six heads, and no layer that only the others need.
+
+        `with_aux`: and after them those of the auxiliary head, if there is one, on the same grids; all are wanted then.
+        """
         rgb = images.permute(0, 3, 1, 2).flip(1).float()
-        finest, fine, coarse = self.trunk((rgb - self.mean) / self.std)
+        f2, f4, f8, middle, coarse = self.trunk((rgb - self.mean) / self.std)
         heads = self.heads(coarse)
         if self.refine is None:
-            maps, person = heads[:, :-1], heads[:, -1:]
+            parts = _split(heads)
         else:
-            maps, person = self.refine(heads, finest, fine, coarse)
-        parts = torch.split(maps * self.unit, list(HEAD_CHANNELS.values())[:-1], dim=1)
-        return dict(zip(HEAD_CHANNELS, (*parts, person), strict=True))
+            pose, seg = (not set(wanted).isdisjoint(names) for names in (POSE_HEADS, SEG_HEADS))
+            parts = self.refine(heads, f2, f4, f8, coarse, pose=pose, seg=seg)
+        named = self._named(parts)
+        if with_aux and self.aux_heads is not None:
+            early = _split(self.aux_heads(middle))
+            also = self._named({name: upsample_to(part, parts[name]) for name, part in early.items()})
+            named |= {AUX + name: head for name, head in also.items()}
+            return named
+        return {name: named[name] for name in wanted}
+
+    def _named(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Heads by name, offsets in px, of the parts that are there."""
+        named = {}
+        for part, names in (("pose", POSE_HEADS), ("seg", SEG_HEADS[:-1])):
+            if part in parts:
+                heads = torch.split(parts[part], [HEAD_CHANNELS[name] for name in names], dim=1)
+                for name, head in zip(names, heads, strict=True):
+                    named[name] = head if name in PROBABILITIES else head * self.unit
+        if "person" in parts:
+            named["person_map"] = parts["person"]
+        return named
+
+
+def _split(heads: Tensor) -> dict[str, Tensor]:
+    """Coarse heads (B, 152, h, w) as parts: "pose" (p, S, M), "seg" (L, C) and "person"."""
+    return {"pose": heads[:, :POSE_CHANNELS], "seg": heads[:, POSE_CHANNELS:-1], "person": heads[:, -1:]}
+
+
+def _coarse_heads(channels: int) -> nn.Conv2d:
+    heads = nn.Conv2d(channels, sum(HEAD_CHANNELS.values()), 1)
+    nn.init.xavier_uniform_(heads.weight, gain=0.5)
+    nn.init.zeros_(heads.bias)  # type: ignore[arg-type]
+    return heads
 
 
 class InferenceNet(nn.Module):
-    """What a back end runs: one picture to the five heads, probabilities after the sigmoid."""
+    """What a back end runs: one picture to the wanted heads in their order, probabilities after the sigmoid."""
 
-    def __init__(self, net: PosePlusSegNet) -> None:
+    def __init__(self, net: PosePlusSegNet, wanted: tuple[str, ...] = tuple(HEAD_CHANNELS)) -> None:
         super().__init__()
         self.net = net
+        self.wanted = wanted
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        heads = self.net(image)
-        return tuple(torch.sigmoid(heads[name]) if name in PROBABILITIES else heads[name] for name in HEAD_CHANNELS)
+        heads = self.net(image, wanted=self.wanted)
+        return tuple(torch.sigmoid(head) if name in PROBABILITIES else head for name, head in heads.items())

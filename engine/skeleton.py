@@ -25,6 +25,7 @@ KEYPOINT_NAMES: Final = (
 )
 NUM_KEYPOINTS: Final = len(KEYPOINT_NAMES)
 FACE_KEYPOINTS: Final = (0, 1, 2, 3, 4)
+RIGHT_SHOULDER: Final = 6
 TORSO: Final = (5, 6, 12, 11)  # shoulders and hips, in the order of their outline
 
 # (parent, child): a spanning tree, nose to face and shoulders, shoulders to arms and, through the hips, to the ankles.

@@ -50,13 +50,14 @@ class Letterbox:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heads:
-    """The network's five outputs for one picture, on the grid of cells (h, w) at `stride` input pixels.
+    """The network's six outputs for one picture, on the grid of cells (h, w) at `stride` input pixels.
 
     Attributes:
         keypoint_maps: float32 (17, h, w), SKHM probabilities p_k in [0, 1].
         short_offsets: float32 (17, 2, h, w), input px (dx, dy), to the nearest keypoint k (S_k).
         mid_offsets: float32 (32, 2, h, w), input px, to the keypoint at the other end of a directed edge (M).
         mask_offsets: float32 (17, 2, h, w), input px, to keypoint k of the person that owns the cell (MO, L_k).
+        centroid_offsets: float32 (2, h, w), input px, to the centroid of the mask that owns the cell (MO of eq. 2).
         person_map: float32 (h', w'), probability that a cell shows a person (SM, p_S); its grid may be finer, with
             (h - 1) * f + 1 rows and (w - 1) * f + 1 columns for an integer f that divides the stride.
         stride: input pixels per cell; cell (i, j) is centred on input pixel (x = j * stride, y = i * stride).
@@ -67,6 +68,7 @@ class Heads:
     short_offsets: FloatArray
     mid_offsets: FloatArray
     mask_offsets: FloatArray
+    centroid_offsets: FloatArray
     person_map: FloatArray
     stride: int
     letterbox: Letterbox
@@ -77,6 +79,7 @@ class Heads:
         _check("short_offsets", self.short_offsets, np.float32, (NUM_KEYPOINTS, 2, h, w))
         _check("mid_offsets", self.mid_offsets, np.float32, (2 * NUM_EDGES, 2, h, w))
         _check("mask_offsets", self.mask_offsets, np.float32, (NUM_KEYPOINTS, 2, h, w))
+        _check("centroid_offsets", self.centroid_offsets, np.float32, (2, h, w))
         input_h, input_w = self.letterbox.input_hw
         if (h - 1) * self.stride + 1 != input_h or (w - 1) * self.stride + 1 != input_w:
             raise ValueError(f"heads of {h}x{w} cells at stride {self.stride} do not fit input {input_h}x{input_w}")
@@ -99,14 +102,17 @@ class Instances:
 
     Attributes:
         keypoints_xy: float32 (N, 17, 2).
-        keypoint_scores: float32 (N, 17) in [0, 1]; 0 means missing, its xy is then (0, 0) and is never drawn.
+        keypoint_scores: float32 (N, 17) in [0, 1]; 0 means missing, its xy is then (0, 0) and is never drawn. Somebody
+            who was found by the mask alone has no keypoints.
         scores: float32 (N,) in [0, 1], descending.
+        mask_scores: float32 (N,) in [0, 1], by which masks are ranked; 0 where an instance owns no pixel.
         label_map: uint8 (H, W); 0 is background, i + 1 belongs to instance i. A pixel has one owner.
     """
 
     keypoints_xy: FloatArray
     keypoint_scores: FloatArray
     scores: FloatArray
+    mask_scores: FloatArray
     label_map: ByteArray
 
     def __post_init__(self) -> None:
@@ -116,6 +122,7 @@ class Instances:
         _check("keypoints_xy", self.keypoints_xy, np.float32, (n, NUM_KEYPOINTS, 2))
         _check("keypoint_scores", self.keypoint_scores, np.float32, (n, NUM_KEYPOINTS))
         _check("scores", self.scores, np.float32, (n,))
+        _check("mask_scores", self.mask_scores, np.float32, (n,))
         _check("label_map", self.label_map, np.uint8, self.label_map.shape[:2])
 
     def __len__(self) -> int:

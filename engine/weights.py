@@ -1,8 +1,11 @@
-"""A network's weights as one safetensors file whose header says which network they are for."""
+"""A network's weights as one safetensors file whose header says which network they are for.
+
+Such a file is for using a network: it never holds the auxiliary head, which training alone computes.
+"""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +18,15 @@ from engine.files import written_whole
 from engine.model import NetConfig, PosePlusSegNet
 
 _CONFIG_KEY: Final = "net_config"
+_AUX_PREFIX: Final = "aux_heads."
 
 
 def save_weights(
     net: PosePlusSegNet, path: Path, metadata: Mapping[str, str] | None = None, *, half: bool = False
 ) -> None:
     """Write a network's tensors, its `NetConfig` and `metadata`; the file appears whole or not at all.
+
+    The auxiliary head is left out, and the stored `NetConfig` is that of the network without it.
 
     Args:
         net: on any device, in any mode; it is not changed.
@@ -35,9 +41,11 @@ def save_weights(
     header = dict(metadata or {})
     if _CONFIG_KEY in header:
         raise ValueError(f"metadata: the key {_CONFIG_KEY!r} is taken")
-    header[_CONFIG_KEY] = json.dumps(asdict(net.config), sort_keys=True)
+    header[_CONFIG_KEY] = json.dumps(asdict(replace(net.config, aux=False)), sort_keys=True)
     tensors = {}
     for name, tensor in net.state_dict().items():
+        if name.startswith(_AUX_PREFIX):
+            continue
         stored = tensor.detach().cpu().contiguous()
         if half and stored.is_floating_point() and stored.ndim > 1:
             stored = stored.half()
@@ -91,9 +99,13 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def describe(config: NetConfig) -> str:
-    """A network's architecture in words: "mobile, trunk stride 16, refined at width 128"."""
-    refine = f"refined at width {config.refine_width}" if config.refine else "not refined"
-    return f"{config.trunk}, trunk stride {config.trunk_stride}, {refine}"
+    """A network's architecture in words: "mobile, trunk stride 16, refined at width 128, outline width 64"."""
+    words = [config.trunk, f"trunk stride {config.trunk_stride}"]
+    if config.refine:
+        words += [f"refined at width {config.refine_width}", f"outline width {config.outline_width}"]
+    else:
+        words += ["not refined"]
+    return ", ".join(words + ["auxiliary head"] * config.aux)
 
 
 def _parse_config(path: Path, metadata: Mapping[str, str]) -> NetConfig:

@@ -1,9 +1,9 @@
 """How much the fields and the decode themselves lose: ground truth, encoded and decoded again, scored as if predicted.
 
-    python tools/oracle.py --annotations FILE.json --input-size 1345
+    python tools/oracle.py --annotations FILE.json --input-size 1345 --radius 32
 
-Mask AP counts people with keypoints only (the others are ignored): the joint mode groups pixels by skeleton.
-No pictures are read, only their sizes.
+Mask AP stands there three times: of the people with keypoints (the others are ignored), and of everybody, without and
+with the clusters that find people by their mask alone. No pictures are read, only their sizes.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from engine import coco, letterbox
 from engine.decode import DecodeConfig, decode
 from engine.evaluation import average_precision, to_results
 from engine.structures import Instances
-from engine.training.dataset import warp_people
 from engine.training.encode import encode
+from engine.training.people import warp_people
 
 
 def perfect(picture: coco.Picture, input_size: int, config: DecodeConfig) -> Instances:
@@ -32,24 +32,35 @@ def perfect(picture: coco.Picture, input_size: int, config: DecodeConfig) -> Ins
 
 
 def main() -> None:
-    """Print both AP tables."""
+    """Print the AP tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--input-size", type=int, default=1345)
+    parser.add_argument("--radius", type=float, default=DecodeConfig().radius_px)
     parser.add_argument("--max-images", type=int)
     options = parser.parse_args()
     pictures = coco.read_pictures(options.annotations.parent, options.annotations)[: options.max_images]
-    poses, masks = [], []
-    for picture in pictures:
-        found = to_results(picture.id, perfect(picture, options.input_size, DecodeConfig()))
-        poses += found[0]
-        masks += found[1]
     truth = coco.read_json(options.annotations)
-    ids = [picture.id for picture in pictures]
-    print("keypoints", average_precision(truth, poses, "keypoints", ids))
-    for annotation in truth["annotations"]:
-        annotation["iscrowd"] = int(annotation["iscrowd"] or annotation["num_keypoints"] == 0)
-    print("masks    ", average_precision(truth, masks, "segm", ids))
+    posed = [a | {"iscrowd": int(a["iscrowd"] or a["num_keypoints"] == 0)} for a in truth["annotations"]]
+    for density in (False, True):
+        config = DecodeConfig(radius_px=options.radius, density=density)
+        poses, masks = [], []
+        for picture in pictures:
+            found = to_results(picture.id, perfect(picture, options.input_size, config))
+            poses += found[0]
+            masks += found[1]
+        ids = [picture.id for picture in pictures]
+        if not density:
+            show("keypoints", average_precision(truth, poses, "keypoints", ids))
+            only = average_precision({**truth, "annotations": posed}, masks, "segm", ids)
+            show("masks of people with keypoints", only)
+        name = "masks of everybody, with clusters" if density else "masks of everybody, without clusters"
+        show(name, average_precision(truth, masks, "segm", ids))
+
+
+def show(name: str, values: dict[str, float]) -> None:
+    """One row."""
+    print(f"{name:38}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ REQUIREMENTS = {
     "run": ["requirements.txt"],
     "dev": ["requirements-dev.txt", "requirements-train.txt", "requirements.txt"],
 }
-RUN_IMPORTS = "import av, cv2, numba, numpy, onnxruntime, pycocotools.mask, rich"
+RUN_IMPORTS = "import av, cv2, numba, numpy, onnx, onnxruntime, pycocotools.mask, rich"
 IMPORTS = {
     "run": RUN_IMPORTS,
-    "dev": RUN_IMPORTS + ", hypothesis, importlinter, mypy, onnx, onnxscript, pytest, safetensors, torch",
+    "dev": RUN_IMPORTS + ", hypothesis, importlinter, mypy, onnxscript, pytest, safetensors, torch",
 }
 DISK = {"run": "about 0.7 GB on disk", "dev": "about 2 GB on disk"}
 

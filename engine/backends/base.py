@@ -62,7 +62,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, image: ByteArray) -> dict[str, FloatArray]:
-        """The outputs of `engine.model.HEAD_CHANNELS` by name, float32 (1, channels, h, w), for a checked picture."""
+        """The outputs of `HEADS_OF_MODE` by name, float32 (1, channels, h, w), for a checked picture."""
 
     def __enter__(self) -> Self:
         return self
@@ -89,8 +89,8 @@ def choose_backend() -> tuple[str, str]:
     raise UserError(f"no back end: neither onnxruntime nor torch is installed; {_INSTALL['onnx']}")
 
 
-def open_backend(name: str, entry: ModelEntry) -> Backend:
-    """Open `entry`'s network in the back end called `name`, one of `BACKEND_NAMES`.
+def open_backend(name: str, entry: ModelEntry, mode: str = "joint") -> Backend:
+    """Open `entry`'s network in the back end called `name`, one of `BACKEND_NAMES`, for the heads of `mode` alone.
 
     Raises:
         UserError: unknown name, a package that is not installed, a file that is missing, damaged or not ours.
@@ -104,10 +104,10 @@ def open_backend(name: str, entry: ModelEntry) -> Backend:
     if name == "onnx":
         from engine.backends.onnx_backend import OnnxBackend
 
-        return OnnxBackend.open(entry)
+        return OnnxBackend.open(entry, mode)
     from engine.backends.torch_backend import TorchBackend
 
-    return TorchBackend.open(entry)
+    return TorchBackend.open(entry, mode)
 
 
 def _missing(name: str) -> list[str]:
@@ -140,21 +140,25 @@ def whole_input(input_hw: tuple[int, int]) -> Letterbox:
 
 
 def make_heads(outputs: dict[str, FloatArray], stride: int, letterbox: Letterbox) -> Heads:
-    """Network outputs, float32 (1, channels, h, w) under the names of `engine.model.HEAD_CHANNELS`, to Heads.
+    """Network outputs, float32 (1, channels, h, w) by name, to Heads; those that a mode leaves out are zero.
 
     The person map may have a finer grid than the others.
     """
+    h, w = ((side - 1) // stride + 1 for side in letterbox.input_hw)
 
-    def vectors(name: str, count: int) -> FloatArray:
+    def planes(name: str, *shape: int) -> FloatArray:
+        if name not in outputs:
+            return np.broadcast_to(np.float32(0), (*shape, h, w))
         array = outputs[name]
-        return array.reshape(count, 2, *array.shape[-2:])
+        return array.reshape(*shape, *array.shape[-2:])
 
     return Heads(
-        keypoint_maps=outputs["keypoint_maps"][0],
-        short_offsets=vectors("short_offsets", NUM_KEYPOINTS),
-        mid_offsets=vectors("mid_offsets", 2 * NUM_EDGES),
-        mask_offsets=vectors("mask_offsets", NUM_KEYPOINTS),
-        person_map=outputs["person_map"][0, 0],
+        keypoint_maps=planes("keypoint_maps", NUM_KEYPOINTS),
+        short_offsets=planes("short_offsets", NUM_KEYPOINTS, 2),
+        mid_offsets=planes("mid_offsets", 2 * NUM_EDGES, 2),
+        mask_offsets=planes("mask_offsets", NUM_KEYPOINTS, 2),
+        centroid_offsets=planes("centroid_offsets", 2),
+        person_map=planes("person_map"),
         stride=stride,
         letterbox=letterbox,
     )

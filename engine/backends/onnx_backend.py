@@ -8,27 +8,21 @@ import numpy as np
 from engine.backends.base import Backend, inference_threads
 from engine.errors import UserError
 from engine.models import ModelEntry
-from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
+from engine.modes import HEAD_CHANNELS, HEADS_OF_MODE
 from engine.structures import ByteArray, FloatArray
 
 INPUT_NAME: Final = "image"
 INPUT_FORMAT: Final = "bgr uint8 nhwc"
-# Equal to engine.model.HEAD_CHANNELS (a test compares them), which cannot be imported here: it would bring torch.
-OUTPUT_CHANNELS: Final = {
-    "keypoint_maps": NUM_KEYPOINTS,
-    "short_offsets": 2 * NUM_KEYPOINTS,
-    "mid_offsets": 4 * NUM_EDGES,
-    "mask_offsets": 2 * NUM_KEYPOINTS,
-    "person_map": 1,
-}
 _ERRORS_ONLY: Final = 3
 
 
 class OnnxBackend(Backend):
     """A `Backend` on ONNX Runtime's CPU provider. `engine.export` writes the files it reads."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, mode: str = "joint") -> None:
         """Load an ONNX file with `threads` intra-op threads, by default `inference_threads()`.
+
+        Of a `mode` other than "joint" only the heads are kept, and only the layers that they need.
 
         Raises:
             UserError: the file is missing, not an ONNX model, or not one of ours.
@@ -45,35 +39,49 @@ class OnnxBackend(Backend):
         if not path.is_file():
             raise UserError(f"{path}: no such file")
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            model = str(path) if mode == "joint" else _pruned(path, HEADS_OF_MODE[mode])
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise UserError(f"{path}: not a model that ONNX Runtime can load: {_first_line(error)}") from error
-        self.stride, self.multiple = _read_contract(session, path)
+        self._outputs = HEADS_OF_MODE[mode]
+        self.stride, self.multiple = _read_contract(session, path, self._outputs)
         self.name = "onnx cpu"
         self._session: Any | None = session
 
     @classmethod
-    def open(cls, entry: ModelEntry) -> Self:
+    def open(cls, entry: ModelEntry, mode: str = "joint") -> Self:
         """Verify and load a registered network.
 
         Raises:
             UserError: see `ModelEntry.verify` and the constructor.
         """
         entry.verify("onnx")
-        return cls(entry.onnx)
+        return cls(entry.onnx, mode=mode)
 
     def _run(self, image: ByteArray) -> dict[str, FloatArray]:
         if self._session is None:
             raise RuntimeError("infer: the back end is closed")
         # ONNX Runtime allocates its outputs anew at each run.
-        arrays = self._session.run(list(OUTPUT_CHANNELS), {INPUT_NAME: np.ascontiguousarray(image)[None]})
-        return dict(zip(OUTPUT_CHANNELS, arrays, strict=True))
+        arrays = self._session.run(list(self._outputs), {INPUT_NAME: np.ascontiguousarray(image)[None]})
+        return dict(zip(self._outputs, arrays, strict=True))
 
     def close(self) -> None:
         self._session = None
 
 
-def _read_contract(session: Any, path: Path) -> tuple[int, int]:
+def _pruned(path: Path, outputs: tuple[str, ...]) -> bytes:
+    """The model without its other outputs: ONNX Runtime then leaves out the layers that nothing needs."""
+    import onnx
+
+    model = onnx.load(path)
+    kept = [value for value in model.graph.output if value.name in outputs]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def _read_contract(session: Any, path: Path, wanted: tuple[str, ...]) -> tuple[int, int]:
     """(stride, multiple) out of the file's metadata, after checking that inputs and outputs are those we know."""
     metadata = session.get_modelmeta().custom_metadata_map
     if missing := [key for key in ("stride", "multiple", "name", "input_format") if key not in metadata]:
@@ -84,7 +92,8 @@ def _read_contract(session: Any, path: Path) -> tuple[int, int]:
     if inputs != [(INPUT_NAME, "tensor(uint8)")]:
         raise UserError(f"{path}: expected one input {INPUT_NAME!r} of tensor(uint8), got {inputs}")
     outputs = {value.name: value.shape[1] if len(value.shape) == 4 else None for value in session.get_outputs()}
-    for name, channels in OUTPUT_CHANNELS.items():
+    for name in wanted:
+        channels = HEAD_CHANNELS[name]
         if outputs.get(name) != channels:
             raise UserError(f"{path}: output {name!r}: expected {channels} channels, got {outputs.get(name)}")
     try:

@@ -7,8 +7,9 @@ from typing import Self
 import torch
 
 from engine.backends.base import Backend, inference_threads
-from engine.model import HEAD_CHANNELS, InferenceNet, PosePlusSegNet
+from engine.model import InferenceNet, PosePlusSegNet
 from engine.models import ModelEntry
+from engine.modes import HEADS_OF_MODE
 from engine.structures import ByteArray, FloatArray
 from engine.weights import load_weights
 
@@ -16,10 +17,11 @@ from engine.weights import load_weights
 class TorchBackend(Backend):
     """A `Backend` on PyTorch, float32, on CUDA where there is one and on the CPU elsewhere."""
 
-    def __init__(self, net: PosePlusSegNet, device: str | None = None) -> None:
+    def __init__(self, net: PosePlusSegNet, device: str | None = None, mode: str = "joint") -> None:
         """Take a copy of `net` as it is now, to run on `device` ("cpu", "cuda", …; default: CUDA if present)."""
+        self._outputs = HEADS_OF_MODE[mode]
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        module = InferenceNet(copy.deepcopy(net)).eval().requires_grad_(False)
+        module = InferenceNet(copy.deepcopy(net), self._outputs).eval().requires_grad_(False)
         module = module.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module: InferenceNet | None = module
         self.name = f"torch {self._device.type}"
@@ -27,17 +29,17 @@ class TorchBackend(Backend):
         self.multiple = net.multiple
 
     @classmethod
-    def open(cls, entry: ModelEntry) -> Self:
+    def open(cls, entry: ModelEntry, mode: str = "joint") -> Self:
         """Verify and load a registered network; sets PyTorch's thread count for the whole process.
 
         Raises:
             UserError: see `ModelEntry.verify` and `load_weights`.
         """
         entry.verify("weights")
-        return cls.open_file(entry.weights)
+        return cls.open_file(entry.weights, mode)
 
     @classmethod
-    def open_file(cls, path: Path) -> Self:
+    def open_file(cls, path: Path, mode: str = "joint") -> Self:
         """Load a file of `engine.weights.save_weights`, such as training writes; thread count as in `open`.
 
         Raises:
@@ -46,7 +48,7 @@ class TorchBackend(Backend):
         # PyTorch's threads spin at their barriers: one core less than there are makes it several times faster
         # as soon as anything else runs.
         torch.set_num_threads(inference_threads())
-        return cls(load_weights(path))
+        return cls(load_weights(path), mode=mode)
 
     @torch.inference_mode()
     def _run(self, image: ByteArray) -> dict[str, FloatArray]:
@@ -57,7 +59,7 @@ class TorchBackend(Backend):
         outputs = self._module(batch)
         # Channels-last results become plain (channels, h, w) here; contiguous() also parts them from one another.
         arrays = [output.contiguous(memory_format=torch.contiguous_format).cpu().numpy() for output in outputs]
-        return dict(zip(HEAD_CHANNELS, arrays, strict=True))
+        return dict(zip(self._outputs, arrays, strict=True))
 
     def close(self) -> None:
         self._module = None

@@ -1,4 +1,4 @@
-"""The decode's inner loops, compiled: Hough voting, peaks, grouping, scoring and mask assignment.
+"""The decode's inner loops, compiled: Hough voting, peaks, grouping, scoring, mask assignment and clustering.
 
 Every function takes C-contiguous float32 arrays and plain numbers, releases the GIL and is cached on disk, so the
 decode thread runs beside inference. Coordinates are input pixels unless a name says cells; a field's cell (i, j)
@@ -13,21 +13,38 @@ from engine.kernels.cache import cache_folder
 
 _numba_config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
+from engine.kernels.clusters import cluster_cells  # noqa: E402
 from engine.kernels.fields import sample  # noqa: E402
 from engine.kernels.grouping import group  # noqa: E402
-from engine.kernels.masks import UNASSIGNED, assign_cells, label_boxes, paint  # noqa: E402
-from engine.kernels.scoring import expected_oks, rank  # noqa: E402
+from engine.kernels.heat import body_evidence, body_heat  # noqa: E402
+from engine.kernels.masks import (  # noqa: E402
+    UNASSIGNED,
+    assign_cells,
+    body_centroids,
+    body_sizes,
+    label_boxes,
+    paint,
+)
+from engine.kernels.scoring import expected_oks, peak_heights, rank  # noqa: E402
+from engine.kernels.strict import group_strict  # noqa: E402
 from engine.kernels.voting import blur, find_peaks, vote  # noqa: E402
 
 __all__ = [
     "UNASSIGNED",
     "assign_cells",
     "blur",
+    "body_centroids",
+    "body_evidence",
+    "body_heat",
+    "body_sizes",
+    "cluster_cells",
     "expected_oks",
     "find_peaks",
     "group",
+    "group_strict",
     "label_boxes",
     "paint",
+    "peak_heights",
     "rank",
     "sample",
     "vote",

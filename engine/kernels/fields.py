@@ -50,6 +50,17 @@ def follow(field: Array, x: float, y: float, stride: float) -> tuple[float, floa
 
 
 @njit(cache=True, nogil=True)
+def follow_itself(field: Array, i: int, j: int, stride: float, steps: int) -> tuple[float, float]:
+    """Where the (2, h, w) offset of cell (i, j) leads, refined by what the field says there, `steps` times."""
+    x, y = j * stride + field[0, i, j], i * stride + field[1, i, j]
+    for _ in range(steps):
+        if not inside(field[0], x, y, stride):
+            break
+        x, y = follow(field, x, y, stride)
+    return x, y
+
+
+@njit(cache=True, nogil=True)
 def follow_own(field: Array, short: Array, x: float, y: float, stride: float, reach: float) -> tuple[float, float]:
     """As `follow`, from a keypoint, averaging only those of the four cells whose short offset leads back to it.
 

@@ -9,8 +9,8 @@ from numba import njit
 from engine.kernels.fields import clamp, follow, follow_own, inside, sample
 from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS, OKS_KAPPAS
 
-_SOURCE = np.array([edge[0] for edge in DIRECTED_EDGES], dtype=np.int64)
-_TARGET = np.array([edge[1] for edge in DIRECTED_EDGES], dtype=np.int64)
+SOURCE = np.array([edge[0] for edge in DIRECTED_EDGES], dtype=np.int64)
+TARGET = np.array([edge[1] for edge in DIRECTED_EDGES], dtype=np.int64)
 
 Array = Any
 
@@ -36,11 +36,11 @@ def same_keypoint(one: Array, other: Array, k: int, size: float, least_px: float
 
 
 @njit(cache=True, nogil=True)
-def _towards(
+def towards(
     x: float, y: float, directed: int, maps: Array, short: Array, mid: Array, stride: float, steps: int, reach: float
 ) -> tuple[float, float]:
     """Follow mid offset `directed` from a keypoint, then let the target's short offsets refine the arrival."""
-    source, target = _SOURCE[directed], _TARGET[directed]
+    source, target = SOURCE[directed], TARGET[directed]
     px, py = follow_own(mid[directed], short[source], x, y, stride, reach)
     for _ in range(steps):
         if not inside(maps[target], px, py, stride) or sample(maps[target], px, py, stride) < 0.1:
@@ -50,7 +50,8 @@ def _towards(
 
 
 @njit(cache=True, nogil=True)
-def _nearest_free(px: float, py: float, kind: int, reach: float, kinds: Array, xy: Array, used: Array) -> int:
+def nearest_free(px: float, py: float, kind: int, reach: float, kinds: Array, xy: Array, used: Array) -> int:
+    """The nearest free peak of a kind within `reach` px, or -1."""
     best, best_distance = -1, reach
     for m in range(len(kinds)):
         if kinds[m] == kind and not used[m]:
@@ -105,6 +106,7 @@ def group(
     walk_threshold: float,
     fill_threshold: float,
     steps: int,
+    join: bool,
     most: int,
 ) -> tuple[Array, Array]:
     """Greedy grouping: the best free peak starts a person, which grows along the kinematic tree.
@@ -120,6 +122,7 @@ def group(
         fill_threshold: the same once all peaks of the person are found: occluded joints, which must not stand in the
             way of peaks.
         steps: refinement steps of mid offsets by short offsets.
+        join: whether mask offsets join what mid offsets cannot; without it they are not read.
         most: at most so many persons.
 
     Returns:
@@ -152,7 +155,9 @@ def group(
         tried = np.zeros(2 * NUM_EDGES, dtype=np.bool_)
         while True:
             _grow(mine, mine_scores, tried, kinds, xy, used, maps, short, mid, stride, snap_px, walk_threshold, steps)
-            joined = _join_by_mask_offsets(mine, mine_scores, kinds, xy, used, long, stride, duplicate_px)
+            joined = -1
+            if join:
+                joined = _join_by_mask_offsets(mine, mine_scores, kinds, xy, used, long, stride, duplicate_px)
             if joined < 0:
                 break
             used[joined] = True
@@ -186,15 +191,15 @@ def _grow(
     while True:
         edge, sureness = -1, 0.0
         for e in range(2 * NUM_EDGES):
-            if not tried[e] and scores[_TARGET[e]] == 0 and scores[_SOURCE[e]] > sureness:
-                edge, sureness = e, scores[_SOURCE[e]]
+            if not tried[e] and scores[TARGET[e]] == 0 and scores[SOURCE[e]] > sureness:
+                edge, sureness = e, scores[SOURCE[e]]
         if edge < 0:
             return
         tried[edge] = True
-        a, b = _SOURCE[edge], _TARGET[edge]
-        px, py = _towards(points[a, 0], points[a, 1], edge, maps, short, mid, stride, steps, stride)
+        a, b = SOURCE[edge], TARGET[edge]
+        px, py = towards(points[a, 0], points[a, 1], edge, maps, short, mid, stride, steps, stride)
         length = math.hypot(px - points[a, 0], py - points[a, 1])
-        taken = _nearest_free(px, py, b, min(max(0.3 * length, 0.25 * snap_px), snap_px), kinds, xy, used)
+        taken = nearest_free(px, py, b, min(max(0.3 * length, 0.25 * snap_px), snap_px), kinds, xy, used)
         if taken >= 0:
             used[taken] = True
             px, py = xy[taken, 0], xy[taken, 1]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from engine.kernels.fields import clamp, follow, inside, sample
+from engine.kernels.fields import clamp, follow, follow_itself, inside, sample
 from engine.kernels.grouping import span
 from engine.skeleton import NUM_KEYPOINTS
 
@@ -20,13 +20,8 @@ def embed(
     i: int, j: int, k: int, maps: Array, short: Array, long: Array, stride: float, self_steps: int, short_steps: int
 ) -> tuple[float, float]:
     """Embedding G_k of cell (i, j): where its mask offset leads, refined by itself and then by the short offsets."""
-    x = j * stride + long[k, 0, i, j]
-    y = i * stride + long[k, 1, i, j]
-    for _ in range(self_steps):
-        if not inside(maps[k], x, y, stride):
-            break
-        x, y = follow(long[k], x, y, stride)
-    for _ in range(short_steps):
+    x, y = follow_itself(long[k], i, j, stride, self_steps)
+    for _ in range(short_steps if k < len(maps) else 0):
         if not inside(maps[k], x, y, stride) or sample(maps[k], x, y, stride) < 0.1:
             break
         x, y = follow(short[k], x, y, stride)
@@ -40,54 +35,113 @@ def assign_cells(
     short: Array,
     long: Array,
     points: Array,
-    scores: Array,
+    weights: Array,
+    sizes: Array,
     stride: float,
     person_threshold: float,
     distance_threshold: float,
-    min_span_px: float,
     doubt: float,
     self_steps: int,
     short_steps: int,
 ) -> Array:
-    """Each person cell goes to the skeleton nearest to its embedding (paper eq. 4, with all 17 keypoints as centroid).
+    """Each person cell goes to the skeleton nearest to its embedding (paper eq. 4).
 
-    D_j = sum_k c_jk min(|G_k - y_jk| / lambda_j, 1) / sum_k c_jk; a skeleton with D_j > t gets nothing. Among the
-    others D_j + doubt / (doubt + sum_k c_jk) decides, so that a fragment with two keypoints, however near, does not
-    take the pixels of a whole skeleton.
+    D_j = sum_k c_jk min(|G_k - y_jk| / lambda_j, 1) / sum_k c_jk; a skeleton with D_j > t gets nothing. G_k is the
+    embedding before or after its refinement, whichever is nearer: where y_jk lies hidden behind somebody, refining
+    leads to that one's keypoint. Among the others D_j + doubt / (doubt + sum_k c_jk) decides, so that a fragment with
+    two keypoints, however near, does not take the pixels of a whole skeleton.
 
     Args:
         person_map: float32 (h', w'), on a grid f times finer than the other fields' (h, w).
+        maps, short: float32 (17, h, w) and (17, 2, h, w).
+        long: float32 (K, 2, h, w), the offsets to the K points that stand for a person: its keypoints, or its centroid.
+        points: float32 (N, K, 2) px; weights: float32 (N, K), c_jk, 0 for a missing point.
+        sizes: float64 (N,), lambda_j, px. doubt, self_steps, short_steps: see `engine.decode_config.DecodeConfig`; a
+            point beyond the keypoints takes no short steps.
 
     Returns:
         uint8 (h, w): j + 1 for person j, 0 for none of them, `UNASSIGNED` where no person is near.
     """
     h, w = maps.shape[1], maps.shape[2]
     finer = (person_map.shape[0] - 1) // max(1, h - 1)
-    count = len(points)
+    count, kinds = points.shape[0], points.shape[1]
     labels = np.full((h, w), UNASSIGNED, dtype=np.uint8)
-    spans = np.zeros(count)
+    first, last = np.zeros((kinds, 2)), np.zeros((kinds, 2))
+    doubts = np.zeros(count)
     for j in range(count):
-        spans[j] = max(span(points[j], scores[j]), min_span_px)
-    gx, gy = np.zeros(NUM_KEYPOINTS), np.zeros(NUM_KEYPOINTS)
+        doubts[j] = doubt / (doubt + weights[j].sum() + 1e-9)
     for i in range(h):
         for c in range(w):
             if not _any_above(person_map, i * finer, c * finer, finer, person_threshold):
                 continue
-            for k in range(NUM_KEYPOINTS):
-                gx[k], gy[k] = embed(i, c, k, maps, short, long, stride, self_steps, short_steps)
+            if count:
+                for k in range(kinds):
+                    first[k, 0], first[k, 1] = c * stride + long[k, 0, i, c], i * stride + long[k, 1, i, c]
+                    last[k] = embed(i, c, k, maps, short, long, stride, self_steps, short_steps)
             best, least = 0, 1e18
             for j in range(count):
-                total, weight = 0.0, 0.0
-                for k in range(NUM_KEYPOINTS):
-                    if scores[j, k] > 0:
-                        miss = math.hypot(gx[k] - points[j, k, 0], gy[k] - points[j, k, 1]) / spans[j]
-                        total += scores[j, k] * min(miss, 1.0)
-                        weight += scores[j, k]
-                distance = total / weight
-                if distance <= distance_threshold and distance + doubt / (doubt + weight) < least:
-                    best, least = j + 1, distance + doubt / (doubt + weight)
+                distance = _distance(first, last, points[j], weights[j], sizes[j])
+                if distance <= distance_threshold and distance + doubts[j] < least:
+                    best, least = j + 1, distance + doubts[j]
             labels[i, c] = best
     return labels
+
+
+@njit(cache=True, nogil=True)
+def body_sizes(points: Array, scores: Array, least_px: float) -> Array:
+    """lambda_j of each skeleton, at least `least_px`: float64 (N,)."""
+    sizes = np.zeros(len(points))
+    for j in range(len(points)):
+        sizes[j] = max(span(points[j], scores[j]), least_px)
+    return sizes
+
+
+@njit(cache=True, nogil=True)
+def body_centroids(
+    points: Array, scores: Array, sizes: Array, long: Array, centroid: Array, stride: float
+) -> tuple[Array, Array]:
+    """Where the centroid offsets (2, h, w) at a skeleton's own keypoints lead: float32 (N, 2) px, and how sure it is.
+
+    A keypoint hidden behind somebody lies on that one's pixels. So only those count whose mask offsets lead to this
+    skeleton rather than to another; the second result is the share of the scores that they have, float32 (N,).
+    """
+    count = len(points)
+    out, share = np.zeros((count, 2), dtype=np.float32), np.zeros(count, dtype=np.float32)
+    ends = np.zeros((NUM_KEYPOINTS, 2))
+    for j in range(count):
+        x, y, weight = 0.0, 0.0, 0.0
+        for k in range(NUM_KEYPOINTS):
+            if scores[j, k] <= 0:
+                continue
+            for m in range(NUM_KEYPOINTS):
+                ends[m] = follow(long[m], points[j, k, 0], points[j, k, 1], stride)
+            own, mine = _distance(ends, ends, points[j], scores[j], sizes[j]), True
+            for other in range(count):
+                if other != j and _distance(ends, ends, points[other], scores[other], sizes[other]) < own:
+                    mine = False
+                    break
+            if mine:
+                px, py = follow(centroid, points[j, k, 0], points[j, k, 1], stride)
+                x += scores[j, k] * px
+                y += scores[j, k] * py
+                weight += scores[j, k]
+        if weight > 0:
+            out[j, 0], out[j, 1] = x / weight, y / weight
+            share[j] = weight / scores[j].sum()
+    return out, share
+
+
+@njit(cache=True, nogil=True)
+def _distance(first: Array, last: Array, points: Array, weights: Array, size: float) -> float:
+    """D of two embeddings (K, 2), the nearer counts, from one skeleton's points (K, 2); infinite if it has none."""
+    total, weight = 0.0, 0.0
+    for k in range(len(weights)):
+        if weights[k] > 0:
+            x, y = points[k, 0], points[k, 1]
+            miss = min(math.hypot(first[k, 0] - x, first[k, 1] - y), math.hypot(last[k, 0] - x, last[k, 1] - y))
+            total += weights[k] * min(miss / size, 1.0)
+            weight += weights[k]
+    return total / weight if weight > 0 else math.inf
 
 
 @njit(cache=True, nogil=True)
@@ -144,8 +198,8 @@ def paint(
     width: int,
     scale_x: float,
     scale_y: float,
-) -> Array:
-    """Cell labels to a label map of the source picture: uint8 (height, width).
+) -> tuple[Array, Array]:
+    """Cell labels to a label map of the source, uint8 (height, width), and each label's mean p_S, float32 (256,).
 
     A pixel shows a person where the bilinear person map reaches `threshold`, and belongs to the label with the
     largest bilinear weight among the four cells around it. Quads of cells without a person cost nothing.
@@ -158,6 +212,7 @@ def paint(
     first_row = _first_pixels(h, person_stride, scale_y, height)
     first_col = _first_pixels(w, person_stride, scale_x, width)
     ratio = person_stride / stride
+    mass, count = np.zeros(256), np.zeros(256)
     for i in range(h):
         i1 = min(i + 1, h - 1)
         for j in range(w):
@@ -171,8 +226,11 @@ def paint(
                     fx = clamp(((x + 0.5) * scale_x - 0.5) / person_stride - j, 1.0)
                     p = (1 - fy) * ((1 - fx) * p00 + fx * p01) + fy * ((1 - fx) * p10 + fx * p11)
                     if p >= threshold:
-                        out[y, x] = _owner(labels, (i + fy) * ratio, (j + fx) * ratio)
-    return out
+                        owner = _owner(labels, (i + fy) * ratio, (j + fx) * ratio)
+                        out[y, x] = owner
+                        mass[owner] += p
+                        count[owner] += 1
+    return out, (mass / np.maximum(count, 1)).astype(np.float32)
 
 
 @njit(cache=True, nogil=True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from engine.kernels.fields import sample
 from engine.kernels.grouping import same_keypoint, span
 from engine.skeleton import NUM_KEYPOINTS, OKS_KAPPAS
 
@@ -42,6 +43,17 @@ def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius
                         mass += h
                         good += h * math.exp(-d2 / variance)
             out[person, k] = scores[person, k] * good / mass
+    return out
+
+
+@njit(cache=True, nogil=True)
+def peak_heights(points: Array, scores: Array, hough: Array, bin_px: int) -> Array:
+    """The Hough map's own value at each keypoint: float32 (N, K), 0 where it is missing. Arguments: `expected_oks`."""
+    out = np.zeros_like(scores)
+    for person in range(len(points)):
+        for k in range(NUM_KEYPOINTS):
+            if scores[person, k] > 0:
+                out[person, k] = sample(hough[k], points[person, k, 0], points[person, k, 1], float(bin_px))
     return out
 
 

@@ -5,29 +5,29 @@ SKHM, MO and SM), with R the disk radius and y_jk keypoint k of person j:
 
 - p_k = 1 on the disks |x - y_jk| <= R; a cell in several disks belongs to the nearest keypoint (Voronoi).
 - S_k(x) = y_jk - x there; M_kl(x) = y_jl - x there, where person j has both keypoints.
-- L_k(x) = y_jk - x on the mask of person j; p_S = share of the cell that shows a person.
+- L_k(x) = y_jk - x on the mask of person j, C(x) = c_j - x with its centroid c_j (eq. 2); p_S = share of the cell that
+  shows a person.
 
 Every field comes with a weight: what is unknown (unlabelled, crowd, overlap) teaches nothing.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from engine.kernels.grouping import span
-from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS
+from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
 from engine.structures import FloatArray, Heads, Letterbox
+from engine.training.fields import disk_fields, mask_fields
 
 # A mask is judged by its outline: cells within this distance of one count so many times in the person map's loss.
 OUTLINE_PX = 8
 OUTLINE_WEIGHT = 4.0
-
-_EDGES = np.array(DIRECTED_EDGES, dtype=np.int64)
+# Nobody counts as smaller when offsets are measured in the owner's size.
+MIN_SIZE_PX = 16.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,20 +39,24 @@ class Person:
         box_xywh: the person's box.
         mask: bool (height, width) at input size, or None where the mask is not labelled.
         core: bool (height, width), pixels that surely show the person although its mask is not labelled, or None.
+        core_is_whole: the core is all of the person but its outline, so it knows the centroid.
         keypoints_known: False where keypoints were never labelled; their absence says nothing.
         face_known: False where the face was never labelled.
         is_crowd: a region with people in it, not a person.
         is_semantic: the mask may hold several people.
+        pasted: cut from another picture; what lies around its mask is not its own.
     """
 
     keypoints: FloatArray
     box_xywh: tuple[float, float, float, float]
     mask: npt.NDArray[np.bool_] | None
     core: npt.NDArray[np.bool_] | None = None
+    core_is_whole: bool = False
     keypoints_known: bool = True
     face_known: bool = True
     is_crowd: bool = False
     is_semantic: bool = False
+    pasted: bool = False
 
     @property
     def has_keypoints(self) -> bool:
@@ -69,12 +73,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """The five fields and their weights on a grid (h, w), float32; offsets in px, (dx, dy) interleaved.
+    """The six fields and their weights on a grid (h, w), float32; offsets in px, (dx, dy) interleaved.
 
     Attributes:
         keypoint_maps, keypoint_weight: (17, h, w).
         short_offsets: (34, h, w), valid where keypoint_maps is 1. mid_offsets: (64, h, w); mid_weight: (32, h, w).
         mask_offsets: (34, h, w); mask_weight: (17, h, w), the inverse of a quarter of the owner's size in px, or 0.
+        centroid_offsets: (2, h, w); centroid_weight: (h, w), likewise, 0 where the whole mask is not known.
         person_map, person_weight: (h', w'), on the person map's own grid.
     """
 
@@ -85,6 +90,8 @@ class Targets:
     mid_weight: FloatArray
     mask_offsets: FloatArray
     mask_weight: FloatArray
+    centroid_offsets: FloatArray
+    centroid_weight: FloatArray
     person_map: FloatArray
     person_weight: FloatArray
 
@@ -96,6 +103,7 @@ class Targets:
             short_offsets=self.short_offsets.reshape(NUM_KEYPOINTS, 2, h, w),
             mid_offsets=self.mid_offsets.reshape(2 * NUM_EDGES, 2, h, w),
             mask_offsets=self.mask_offsets.reshape(NUM_KEYPOINTS, 2, h, w),
+            centroid_offsets=self.centroid_offsets,
             person_map=self.person_map,
             stride=stride,
             letterbox=letterbox,
@@ -126,10 +134,11 @@ def encode(
     h, w = (input_hw[0] - 1) // stride + 1, (input_hw[1] - 1) // stride + 1
     posed = [p for p in people if p.has_keypoints and not p.is_crowd]
     keypoints = np.stack([p.keypoints for p in posed]) if posed else np.zeros((0, NUM_KEYPOINTS, 3), np.float32)
-    maps, short, mid, mid_weight = _disk_fields(keypoints.astype(np.float32), h, w, float(stride), float(radius))
+    maps, short, mid, mid_weight = disk_fields(keypoints.astype(np.float32), h, w, float(stride), float(radius))
     owner, overlap = _owners(people, posed, h, w, stride)
     sizes = np.array([person_size(p) for p in posed], dtype=np.float32)
-    long, long_weight = _mask_fields(keypoints.astype(np.float32), sizes, owner, overlap, float(stride))
+    long, long_weight = mask_fields(keypoints.astype(np.float32), sizes, owner, overlap, float(stride))
+    centroid, centroid_weight = _centroid_field(people, h, w, stride)
     if not all_people_listed:
         near = _near_labelled(people, input_hw)
         certain = near if picture is None else near | ~picture
@@ -144,6 +153,8 @@ def encode(
         mid_weight=mid_weight,
         mask_offsets=long.reshape(2 * NUM_KEYPOINTS, h, w),
         mask_weight=long_weight,
+        centroid_offsets=centroid,
+        centroid_weight=centroid_weight,
         person_map=person_map,
         person_weight=person_weight,
     )
@@ -156,66 +167,7 @@ def cells(plane: npt.NDArray[np.bool_], stride: int) -> npt.NDArray[np.bool_]:
 
 def person_size(person: Person) -> float:
     """lambda of a person: the square root of its keypoints' box area, at least 16 px; the decode's own measure."""
-    return max(float(span(person.keypoints[:, :2], person.keypoints[:, 2])), 16.0)
-
-
-@njit(cache=True, nogil=True)
-def _disk_fields(keypoints: Any, h: int, w: int, stride: float, radius: float) -> tuple[Any, Any, Any, Any]:
-    """p, S, M and M's weight from (P, 17, 3) keypoints: (17, h, w), (17, 2, h, w), (32, 2, h, w), (32, h, w)."""
-    maps = np.zeros((NUM_KEYPOINTS, h, w), dtype=np.float32)
-    short = np.zeros((NUM_KEYPOINTS, 2, h, w), dtype=np.float32)
-    mid = np.zeros((2 * NUM_EDGES, 2, h, w), dtype=np.float32)
-    mid_weight = np.zeros((2 * NUM_EDGES, h, w), dtype=np.float32)
-    nearest = np.full((h, w), np.inf)
-    owner = np.zeros((h, w), dtype=np.int64)
-    for k in range(NUM_KEYPOINTS):
-        nearest[:] = np.inf
-        owner[:] = -1
-        for person in range(len(keypoints)):
-            if keypoints[person, k, 2] <= 0:
-                continue
-            x, y = keypoints[person, k, 0], keypoints[person, k, 1]
-            for i in range(max(0, math.ceil((y - radius) / stride)), min(h, math.floor((y + radius) / stride) + 1)):
-                for j in range(max(0, math.ceil((x - radius) / stride)), min(w, math.floor((x + radius) / stride) + 1)):
-                    distance = math.hypot(j * stride - x, i * stride - y)
-                    if distance <= radius and distance < nearest[i, j]:
-                        nearest[i, j] = distance
-                        owner[i, j] = person
-        for i in range(h):
-            for j in range(w):
-                person = owner[i, j]
-                if person < 0:
-                    continue
-                maps[k, i, j] = 1
-                short[k, 0, i, j] = keypoints[person, k, 0] - j * stride
-                short[k, 1, i, j] = keypoints[person, k, 1] - i * stride
-                for e in range(2 * NUM_EDGES):
-                    target = _EDGES[e, 1]
-                    if _EDGES[e, 0] == k and keypoints[person, target, 2] > 0:
-                        mid[e, 0, i, j] = keypoints[person, target, 0] - j * stride
-                        mid[e, 1, i, j] = keypoints[person, target, 1] - i * stride
-                        mid_weight[e, i, j] = 1
-    return maps, short, mid, mid_weight
-
-
-@njit(cache=True, nogil=True)
-def _mask_fields(keypoints: Any, sizes: Any, owner: Any, overlap: Any, stride: float) -> tuple[Any, Any]:
-    """L (17, 2, h, w) and its weight (17, h, w) from the owner (index of a posed person, or -1) of each cell."""
-    h, w = owner.shape
-    long = np.zeros((NUM_KEYPOINTS, 2, h, w), dtype=np.float32)
-    weight = np.zeros((NUM_KEYPOINTS, h, w), dtype=np.float32)
-    for i in range(h):
-        for j in range(w):
-            person = owner[i, j]
-            if person < 0:
-                continue
-            for k in range(NUM_KEYPOINTS):
-                if keypoints[person, k, 2] > 0:
-                    long[k, 0, i, j] = keypoints[person, k, 0] - j * stride
-                    long[k, 1, i, j] = keypoints[person, k, 1] - i * stride
-                    if not overlap[i, j]:
-                        weight[k, i, j] = 4 / sizes[person]
-    return long, weight
+    return max(float(span(person.keypoints[:, :2], person.keypoints[:, 2])), MIN_SIZE_PX)
 
 
 def _owners(
@@ -226,11 +178,36 @@ def _owners(
     taken = np.zeros((h, w), dtype=np.int64)
     index = {id(p): n for n, p in enumerate(posed)}
     shown = [(p.pixels, index.get(id(p), -1)) for p in people if p.pixels is not None]
-    for pixels, person in sorted(shown, key=lambda pair: -int(pair[0].sum())):
+    for pixels, person in sorted(shown, key=lambda pair: -np.count_nonzero(pair[0])):
         inside = cells(pixels, stride)
         taken += inside
         owner[inside] = person
     return owner, taken > 1
+
+
+def _centroid_field(people: list[Person], h: int, w: int, stride: int) -> tuple[FloatArray, FloatArray]:
+    """C (2, h, w) and its weight (h, w) on the masks of all people, with keypoints or without (paper eq. 2).
+
+    Centroid and size are those of the part that the input shows: whoever is cut by a crop's edge looks like whoever is
+    cut by a picture's edge, where nothing more is known.
+    """
+    offsets = np.zeros((2, h, w), dtype=np.float32)
+    weight = np.zeros((h, w), dtype=np.float32)
+    taken = np.zeros((h, w), dtype=np.int64)
+    rows, cols = (np.arange(n, dtype=np.float32) * stride for n in (h, w))
+    masks = [p.pixels for p in people if p.pixels is not None and (p.mask is not None or p.core_is_whole)]
+    for mask in sorted((m for m in masks if m.any()), key=lambda m: -np.count_nonzero(m)):
+        pixels = mask.astype(np.uint8)
+        x, y, width, height = cv2.boundingRect(pixels)
+        sums = cv2.moments(pixels[y : y + height, x : x + width], binaryImage=True)
+        inside = cells(mask, stride)
+        taken += inside
+        i, j = inside.nonzero()
+        offsets[0, i, j] = x + sums["m10"] / sums["m00"] - cols[j]
+        offsets[1, i, j] = y + sums["m01"] / sums["m00"] - rows[i]
+        weight[inside] = 4 / max(math.sqrt(width * height), MIN_SIZE_PX)
+    weight[taken > 1] = 0
+    return offsets, weight
 
 
 def _box(person: Person, input_hw: tuple[int, int], grow: float) -> tuple[slice, slice]:
@@ -244,12 +221,14 @@ def _box(person: Person, input_hw: tuple[int, int], grow: float) -> tuple[slice,
 def _near_labelled(people: list[Person], input_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     near = np.zeros(input_hw, dtype=bool)
     for person in people:
-        if not person.is_crowd:
+        if person.pasted:
+            near |= person_region(person, input_hw)
+        elif not person.is_crowd:
             near[_box(person, input_hw, 0.1)] = True
     return near
 
 
-def _region(person: Person, input_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def person_region(person: Person, input_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """The pixels a label is about: the mask where there is one, else the box."""
     if person.mask is not None:
         return person.mask
@@ -268,13 +247,15 @@ def _keypoint_weight(
 ) -> FloatArray:
     """1 where p_k is known: not in crowds nor on people without keypoint labels; disks of the others are known."""
     unknown = np.zeros(input_hw, dtype=bool)
+    never_labelled = np.zeros(input_hw, dtype=bool)
     for person in people:
-        if not person.keypoints_known:  # the disks of its keypoints reach R beyond its body
-            side = 2 * math.ceil(radius) + 1
-            disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-            unknown |= cv2.dilate(_region(person, input_hw).astype(np.uint8), disk) > 0
+        if not person.keypoints_known:
+            never_labelled |= person_region(person, input_hw)
         elif person.is_crowd or not person.has_keypoints:
-            unknown |= _region(person, input_hw)
+            unknown |= person_region(person, input_hw)
+    if never_labelled.any():  # the disks of its keypoints reach R beyond its body
+        distance = cv2.distanceTransform((~never_labelled).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        unknown |= distance <= radius
     weight = np.broadcast_to(cells(certain & ~unknown, stride), maps.shape).copy()
     for person in people:
         if person.has_keypoints and not person.face_known:  # such labels say nothing about the joints they lack
@@ -293,7 +274,7 @@ def _person_field(
     core = np.zeros(input_hw, dtype=bool)
     for one in people:
         if one.is_crowd:
-            unknown |= _region(one, input_hw)
+            unknown |= person_region(one, input_hw)
         elif one.mask is not None:
             person |= one.mask
         else:
@@ -310,8 +291,9 @@ def _person_field(
 
 def box_mean(plane: npt.NDArray[np.bool_], stride: int, reach: int) -> FloatArray:
     """Mean of a bool input-size plane over the (2 reach + 1)^2 pixels around each cell: float32 (h, w)."""
-    padded = np.pad(plane.astype(np.float32), ((reach + 1, reach), (reach + 1, reach)), mode="edge")
-    total = padded.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
     size = 2 * reach + 1
-    window = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
-    return (window[::stride, ::stride] / size**2).astype(np.float32)
+    # A sum of whole numbers is exact, so what is covered all over is exactly 1; OpenCV's own mean is not.
+    total = cv2.boxFilter(
+        plane.astype(np.uint8), cv2.CV_32F, (size, size), normalize=False, borderType=cv2.BORDER_REPLICATE
+    )
+    return (total[::stride, ::stride] / np.float32(size**2)).astype(np.float32, copy=False)

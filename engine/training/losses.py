@@ -1,67 +1,109 @@
-"""The five losses, each normalised by its own count of known values; vectors are measured in L1 per vector.
+"""The six losses, each normalised by its own count of known values; vectors are measured in L1 per vector.
 
 The decode does not use mid and mask offsets as they are: it follows them and refines where they lead. So half of their
 loss is measured after the same recursion (the paper's eq. 6), through which the gradient flows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.model import HEAD_CHANNELS
+from engine.modes import HEAD_CHANNELS
 from engine.skeleton import DIRECTED_EDGES
 
 _TARGETS: Final = [target for _, target in DIRECTED_EDGES]
-# Steps of the recursion during training; the decode may take more.
-MID_STEPS: Final = 1
-MASK_STEPS: Final = 2
-
-# PersonLab's balance for p and S, with twice its weight on p_S, whose outline decides the mask AP. M and L weigh half
-# of S: L is measured in the person's own size, so it has the size of the others.
-LOSS_WEIGHTS: Final = {
-    "keypoint_maps": 4.0,
-    "short_offsets": 1.0,
-    "mid_offsets": 0.5,
-    "mask_offsets": 0.5,
-    "person_map": 4.0,
-}
 
 
-def losses(heads: dict[str, Tensor], targets: dict[str, Tensor], *, radius: float, stride: int) -> dict[str, Tensor]:
-    """Unweighted loss of each head, scalars.
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """What the losses weigh and how far the recursion is followed.
+
+    The weights are PersonLab's balance for p and S, with twice its weight on p_S, whose outline decides the mask AP. M
+    and L weigh half of S, C a quarter: L and C are measured in the person's own size, so they have the size of the
+    others.
+
+    Attributes:
+        keypoint_maps, short_offsets, mid_offsets, mask_offsets, centroid_offsets, person_map: weight of each head.
+        aux: weight of the auxiliary head's losses, beside these.
+        mid_steps, mask_steps: of the recursion of M, and of L and C; the decode may take more. 0 leaves it out.
+    """
+
+    keypoint_maps: float = 4.0
+    short_offsets: float = 1.0
+    mid_offsets: float = 0.5
+    mask_offsets: float = 0.5
+    centroid_offsets: float = 0.25
+    person_map: float = 4.0
+    aux: float = 0.4
+    mid_steps: int = 1
+    mask_steps: int = 2
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) >= 0:  # nor if it is not a number
+                raise ValueError(f"[losses] {name}: expected at least 0, got {getattr(self, name)}")
+
+
+def known(targets: Mapping[str, Tensor]) -> Tensor:
+    """How many values of each head the targets know, in the order of `HEAD_CHANNELS`: float32 (6,).
+
+    The losses of a batch that several processes share are to be divided by the sum of their counts.
+    """
+    counts = {
+        "keypoint_maps": targets["keypoint_weight"].sum(),
+        "short_offsets": targets["keypoint_maps"].sum(),
+        "mid_offsets": targets["mid_weight"].sum(),
+        "mask_offsets": (targets["mask_weight"] > 0).sum(),
+        "centroid_offsets": (targets["centroid_weight"] > 0).sum(),
+        "person_map": targets["person_weight"].sum(),
+    }
+    return torch.stack([counts[name].float() for name in HEAD_CHANNELS])
+
+
+def losses(
+    heads: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    counts: Tensor,
+    config: LossConfig,
+    *,
+    radius: float,
+    stride: int,
+) -> Tensor:
+    """Unweighted loss of each head, in the order of `HEAD_CHANNELS`: float32 (6,).
 
     Args:
         heads: the raw heads of `PosePlusSegNet`, logits and px.
         targets: the fields of `engine.training.encode.Targets`, each with a leading batch axis.
+        counts: of known values (6,), from `known`.
+        config: the steps of the recursion.
         radius: R, px: the unit of the short and mid offsets' errors.
         stride: input pixels per cell of the offsets.
     """
     disks = targets["keypoint_maps"]
-    short, mid, long = (_fields(heads[name]) for name in ("short_offsets", "mid_offsets", "mask_offsets"))
-    mids = (mid, recursion(mid, short[:, _TARGETS], stride, MID_STEPS))
-    longs = (long, recursion(long, long, stride, MASK_STEPS))
-    return {
+    short, mid, long, centroid = (
+        _fields(heads[name]) for name in ("short_offsets", "mid_offsets", "mask_offsets", "centroid_offsets")
+    )
+    mids = (mid, recursion(mid, short[:, _TARGETS], stride, config.mid_steps))
+    longs = (long, recursion(long, long, stride, config.mask_steps))
+    centroids = (centroid, recursion(centroid, centroid, stride, config.mask_steps))
+    sums = {
         "keypoint_maps": _cross_entropy(heads["keypoint_maps"], disks, targets["keypoint_weight"]),
-        "short_offsets": _vectors([short], targets["short_offsets"], disks / radius, disks),
-        "mid_offsets": _vectors(mids, targets["mid_offsets"], targets["mid_weight"] / radius, targets["mid_weight"]),
-        "mask_offsets": _vectors(
-            longs, targets["mask_offsets"], targets["mask_weight"], (targets["mask_weight"] > 0).float()
-        ),
+        "short_offsets": _vectors([short], targets["short_offsets"], disks / radius),
+        "mid_offsets": _vectors(mids, targets["mid_offsets"], targets["mid_weight"] / radius),
+        "mask_offsets": _vectors(longs, targets["mask_offsets"], targets["mask_weight"]),
+        "centroid_offsets": _vectors(centroids, targets["centroid_offsets"], targets["centroid_weight"][:, None]),
         "person_map": _cross_entropy(heads["person_map"][:, 0], targets["person_map"], targets["person_weight"]),
     }
+    return torch.stack([sums[name] for name in HEAD_CHANNELS]) / counts.clamp(min=1)
 
 
-def total(parts: dict[str, Tensor]) -> Tensor:
-    """The weighted sum that is minimised."""
-    return torch.stack([LOSS_WEIGHTS[name] * parts[name] for name in HEAD_CHANNELS]).sum()
-
-
-def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    loss = functional.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
-    return loss / weight.sum().clamp(min=1)
+def total(parts: Tensor, config: LossConfig) -> Tensor:
+    """The weighted sum, a scalar, of the parts (6,) of `losses`."""
+    return (parts * parts.new_tensor([getattr(config, name) for name in HEAD_CHANNELS])).sum()
 
 
 def recursion(base: Tensor, field: Tensor, stride: int, steps: int) -> Tensor:
@@ -70,6 +112,8 @@ def recursion(base: Tensor, field: Tensor, stride: int, steps: int) -> Tensor:
     Args:
         base: (B, N, 2, h, w) vectors in px, (dx, dy).
         field: the same shape, sampled bilinearly; outside the grid it adds nothing.
+        stride: input pixels per cell.
+        steps: 0 or more.
     """
     batch, count, _, h, w = base.shape
     rows = torch.arange(h, device=base.device, dtype=base.dtype) * stride
@@ -84,14 +128,18 @@ def recursion(base: Tensor, field: Tensor, stride: int, steps: int) -> Tensor:
     return base
 
 
+def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits.float(), target, weight=weight, reduction="sum")
+
+
 def _fields(head: Tensor) -> Tensor:
     """(B, 2 N, h, w) with interleaved (dx, dy) to (B, N, 2, h, w), contiguous float32."""
     batch, channels, h, w = head.shape
     return head.float().reshape(batch, channels // 2, 2, h, w)
 
 
-def _vectors(predicted: Sequence[Tensor], target: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
-    """Mean over several predictions of the weighted L1 length of their errors."""
+def _vectors(predicted: Sequence[Tensor], target: Tensor, weight: Tensor) -> Tensor:
+    """Mean over several predictions of the sum of their errors' weighted L1 lengths."""
     goal = _fields(target)
     error = torch.stack([(one - goal).abs().sum(dim=2) for one in predicted]).mean(dim=0)
-    return (error * weight).sum() / valid.sum().clamp(min=1)
+    return (error * weight).sum()

@@ -1,6 +1,6 @@
 """Pretrained tensors into a PosePlusSegNet.
 
-Known are BodyPix MobileNetV1 with all five heads, ResNet layers 1 to 3, and this program's own checkpoints, whose
+Known are BodyPix MobileNetV1 with its five heads, ResNet layers 1 to 3, and this program's own checkpoints, whose
 layers may be fewer than the network's.
 """
 
@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.model import HEAD_CHANNELS, OFFSET_UNIT_PX, PROBABILITIES, PosePlusSegNet
+from engine.model import OFFSET_UNIT_PX, PROBABILITIES, PosePlusSegNet
+from engine.modes import HEAD_CHANNELS
 from engine.training.checkpoint import read_checkpoint
 
 _BODYPIX_HEADS = {
@@ -26,12 +27,14 @@ _BODYPIX_HEADS = {
 def load_pretrained(net: PosePlusSegNet, path: Path) -> list[str]:
     """Copy the tensors of a safetensors file or a checkpoint (.pt) into `net`; the names left as they were.
 
+    An auxiliary head in the file is left out where `net` has none.
+
     Raises:
         UserError: the file cannot be read, or belongs to another trunk.
     """
     tensors = _read_tensors(path)
     if "heads.weight" in tensors:
-        state = tensors
+        state = {n: t for n, t in tensors.items() if net.aux_heads is not None or not n.startswith("aux_heads.")}
     elif "head.keypoint.weight" in tensors:
         state = _from_bodypix(tensors)
     elif "layer3.0.conv1.weight" in tensors:
@@ -67,7 +70,11 @@ def _from_bodypix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             state[f"trunk.{name}"] = tensor.float()
     for parameter in ("weight", "bias"):
         planes = []
-        for head in HEAD_CHANNELS:
+        for head, channels in HEAD_CHANNELS.items():
+            if head not in _BODYPIX_HEADS:  # starts at zero
+                like = tensors[f"head.person.{parameter}"].float()
+                planes.append(torch.zeros(channels, *like.shape[1:]))
+                continue
             unit = 1.0 if head in PROBABILITIES else OFFSET_UNIT_PX
             planes.append(tensors[f"{_BODYPIX_HEADS[head]}.{parameter}"].float() / unit)
         state[f"heads.{parameter}"] = torch.cat(planes)

@@ -1,5 +1,7 @@
 """`train`: recipes and their mistakes, and a run of a few steps that is stopped and resumed."""
 
+import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -53,7 +55,8 @@ def test_train_and_resume(recipe: Path, coco_set: Path, call: Call, tmp_path: Pa
     assert ended.out.startswith(f"{recipe}: trunk mobile, ")
     assert "size 65, " in ended.out
     assert ended.out.endswith(f"weights: {out / 'weights.safetensors'}\n")
-    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.jsonl", "weights.safetensors"]
+    assert "\nwaiting for data: " in ended.out
+    assert sorted(path.name for path in out.iterdir()) == ["board", "last.pt", "log.jsonl", "weights.safetensors"]
     assert log_steps(out) == [1, 2]
     assert load_weights(out / "weights.safetensors").config == NetConfig("mobile", refine_width=8)
 
@@ -67,6 +70,66 @@ def test_train_and_resume(recipe: Path, coco_set: Path, call: Call, tmp_path: Pa
     ended = call(*arguments, "--resume", "--steps", 3)
     assert (ended.status, ended.err) == (0, "")
     assert log_steps(out) == [1, 2, 3]
+
+
+def test_without_tensorboard(
+    recipe: Path, coco_set: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.training.board.available", lambda: False)
+    monkeypatch.setattr("engine.training.journal.available", lambda: False)
+    ended = call("train", recipe, "--data", coco_set, "--out", tmp_path / "o")
+    assert ended.status == 0
+    assert ended.err == "warning: no TensorBoard, so log.jsonl alone is written: pip install tensorboard\n"
+    assert not (tmp_path / "o" / "board").exists()
+
+
+def test_ctrl_c_saves(recipe: Path, coco_set: Path, root: Path, tmp_path: Path) -> None:
+    """In a process of its own; the signal comes in the middle of a step."""
+    code = """
+import signal, sys
+from app.cli import main
+from engine.training import trainer
+step = trainer.losses
+trainer.losses = lambda *a, **k: signal.raise_signal(signal.SIGINT) or step(*a, **k)
+sys.exit(main(sys.argv[1:]))
+"""
+    arguments = ["train", recipe, "--data", coco_set, "--out", tmp_path / "o", "--steps", 9, "--workers", 1]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert log_steps(tmp_path / "o") == [1]
+    assert load_weights(tmp_path / "o" / "weights.safetensors").config.trunk == "mobile"
+    assert (tmp_path / "o" / "last.pt").exists()
+
+
+@pytest.mark.slow
+def test_two_processes(recipe: Path, coco_set: Path, root: Path, tmp_path: Path) -> None:
+    """One of them prints and writes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = ["train", recipe, "--data", coco_set, "--out", tmp_path / "o"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*torchrun, root / "main.py", *map(str, arguments)],
+        cwd=root, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    settings, waiting, weights = done.stdout.splitlines()
+    assert settings.startswith(f"{recipe}: trunk mobile, ")
+    assert waiting.startswith("waiting for data: ")
+    assert weights == f"weights: {tmp_path / 'o' / 'weights.safetensors'}"
+    assert log_steps(tmp_path / "o") == [1, 2]
+
+
+def test_a_batch_that_two_processes_cannot_share(
+    recipe: Path, coco_set: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.training import distributed
+
+    group = dataclasses.replace(distributed.alone(), world=2)
+    monkeypatch.setattr(distributed, "joined", lambda: contextlib.nullcontext(group))
+    ended = call("train", recipe, "--data", coco_set, "--out", tmp_path / "o", "--batch", 3)
+    assert (ended.status, ended.error_line()) == (2, "batch: 3 pictures cannot be shared equally by 2 processes")
 
 
 def test_bad_start(recipe: Path, coco_set: Path, call: Call, tmp_path: Path) -> None:
@@ -91,9 +154,13 @@ def test_bad_start(recipe: Path, coco_set: Path, call: Call, tmp_path: Path) -> 
         ('"mobile"', '"tree"', "[net] trunk: expected one of mobile, "),
         ('trunk = "mobile"', "", "[net] has no 'trunk'"),
         ("refine_width = 8", "trunk_stride = 9", "[net] trunk_stride: expected 8 or 16, got 9"),
-        ("[run]", "[runs]", "unknown table [runs]: expected [net], [run] and [[data]]"),
+        ("[run]", "[runs]", "unknown table [runs]: expected [net], [losses], [augmentation], [run] and [[data]]"),
         ("[[data]]", "[data]", "expected one [[data]] table or more"),
-        ("[[data]]", "[[date]]", "expected one [[data]] table or more"),
+        ("[[data]]", "[[date]]", "unknown table [date]: expected "),
+        ("[run]", "[augmentation]\nflip_share = 2\n[run]", "[augmentation] flip_share: expected 0 to 1, got 2"),
+        ("[run]", "[augmentation]\npaste = 1\n[run]", "unknown field 'paste' in [augmentation]: expected some of "),
+        ("[run]", "[augmentation]\ntint = 'red'\n[run]", "[augmentation] tint: expected float or int, got 'red'"),
+        ("[run]", "[losses]\nperson_map = true\n[run]", "[losses] person_map: expected float or int, got True"),
         ("[net]", "run = 3\n[net]", "not valid TOML: "),
         ('images = "pictures"', "", "[data] has no 'images'"),
         ('images = "pictures"', "images = 3", "[data] images: expected str, got 3"),
@@ -112,7 +179,7 @@ def test_bad_recipe(old: str, new: str, reason: str, coco_set: Path, call: Call,
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("nonsense", "unknown recipe 'nonsense': expected a .toml file or one of coco, mobile"),
+        ("nonsense", "unknown recipe 'nonsense': expected a .toml file or one of coco, mixed, mobile"),
         ("gone/tiny.toml", "gone/tiny.toml: cannot read the recipe: No such file or directory"),
     ],
 )
@@ -131,15 +198,29 @@ def test_missing_data(recipe: Path, call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_missing_picture(workers: int, recipe: Path, coco_set: Path, call: Call, tmp_path: Path) -> None:
-    """Found while training, in this process or in a data process: one line either way."""
+def test_missing_picture(recipe: Path, coco_set: Path, call: Call, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     shutil.copy(coco_set / "labels.json", tmp_path)
+    ended = call("train", recipe, "--data", tmp_path, "--out", tmp_path / "o")
+    assert ended.status == 2
+    assert ended.error_line().startswith(
+        f"{tmp_path / 'labels.json'}: 1 of 1 pictures cannot be used, the first: "
+        f"{tmp_path / 'pictures' / 'a.jpg'}: cannot read: "
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_picture(workers: int, recipe: Path, coco_set: Path, call: Call, tmp_path: Path) -> None:
+    """Found while training, in this process or in a data process: one line either way."""
+    shutil.copytree(coco_set, tmp_path, dirs_exist_ok=True)
+    picture = tmp_path / "pictures" / "a.jpg"
+    picture.write_bytes(picture.read_bytes()[:1000])
     ended = call("train", recipe, "--data", tmp_path, "--out", tmp_path / "o", "--workers", workers)
     assert ended.status == 2
     gc.collect()  # torch ends the thread that feeds its data process when the loader goes
-    assert ended.error_line().startswith(f"{tmp_path / 'pictures' / 'a.jpg'}: cannot read: ")
+    assert ended.error_line() == (
+        f"{tmp_path / 'labels.json'}: 1 of 1 pictures cannot be used, the first: {picture}: a JPEG that is cut off"
+    )
 
 
 def test_out_is_a_file(recipe: Path, coco_set: Path, call: Call) -> None:

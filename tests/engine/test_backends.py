@@ -11,14 +11,23 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.backends import base, onnx_backend
-from engine.backends.base import BACKEND_NAMES, Backend, choose_backend, inference_threads, open_backend, whole_input
+from engine.backends import base
+from engine.backends.base import (
+    BACKEND_NAMES,
+    BACKENDS,
+    Backend,
+    choose_backend,
+    inference_threads,
+    open_backend,
+    whole_input,
+)
 from engine.backends.onnx_backend import OnnxBackend
 from engine.backends.torch_backend import TorchBackend
 from engine.errors import UserError
 from engine.export import MAX_OFFSET_DIFFERENCE_PX, MAX_PROBABILITY_DIFFERENCE, compare_heads
-from engine.model import HEAD_CHANNELS, PosePlusSegNet
+from engine.model import PosePlusSegNet
 from engine.models import ModelEntry
+from engine.modes import HEAD_CHANNELS, HEADS_OF_MODE
 from engine.structures import ByteArray, Heads
 
 PictureMaker = Callable[[int, int], ByteArray]
@@ -221,8 +230,20 @@ def test_somebody_else_s_model_is_named_with_the_reason(
         OnnxBackend(path)
 
 
-def test_the_onnx_back_end_knows_the_same_heads_as_the_network() -> None:
-    assert onnx_backend.OUTPUT_CHANNELS == HEAD_CHANNELS
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("mode", ["pose", "seg"])
+def test_a_mode_gives_its_heads_as_they_are_and_zeros(
+    name: str, mode: str, entry: ModelEntry, make_picture: PictureMaker, keep_torch_threads: None
+) -> None:
+    image, placed = make_picture(65, 81), whole_input((65, 81))
+    with open_backend(name, entry) as joint, open_backend(name, entry, mode) as alone:
+        expected, actual = joint.infer(image, placed), alone.infer(image, placed)
+    for field in FIELDS:
+        if field in HEADS_OF_MODE[mode]:
+            np.testing.assert_allclose(getattr(actual, field), getattr(expected, field), atol=1e-3)
+        else:
+            assert not getattr(actual, field).any()
+            assert np.asarray(getattr(expected, field)).any()
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 7)])

@@ -9,6 +9,7 @@ import pytest
 from pycocotools import mask as rle
 
 from engine import coco
+from engine.coco import BadPictureError, BadPictures
 from engine.errors import UserError
 
 
@@ -48,19 +49,46 @@ def test_people_without_keypoints_are_allowed(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"keypoints": [0.0] * 48}, "expected 51 keypoint numbers, got 48"),
-        ({"keypoints": [0.0] * 50 + [float("nan")]}, "a number is not finite"),
-        ({"bbox": [float("nan"), 0, 1, 1]}, "a number is not finite"),
-        ({"bbox": [0, 0, float("inf"), 1]}, "a number is not finite"),
+        ({"keypoints": [0.0] * 50 + [float("nan")]}, "keypoints: a number is not finite"),
+        ({"keypoints": [0.0] * 50 + ["2"]}, "a value that is not a number: "),
+        ({"bbox": [float("nan"), 0, 1, 1]}, "bbox: a number is not finite"),
+        ({"bbox": [0, 0, float("inf"), 1]}, "bbox: a number is not finite"),
         ({"bbox": [0, 0, -1.5, 2]}, "bbox: negative size -1.5 x 2"),
         ({"bbox": [0, 0, 1, -2]}, "bbox: negative size 1 x -2"),
         ({"bbox": [0, 0, 1]}, "bbox: expected 4 numbers"),
         ({"bbox": None}, "bbox: expected 4 numbers"),
+        ({"bbox": [0, 0, 1e9, 1]}, "bbox: a number is more than 210 px from the picture"),
+        ({"area": -1}, "area: expected a number from 0, got -1"),
+        ({"area": float("nan")}, "area: expected a number from 0, got nan"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "segmentation: a polygon needs at least 3 points of 2 numbers"),
+        ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "segmentation: a number is not finite"),
+        ({"segmentation": [[1, 2, 3, 4, 5, -1e6]]}, "segmentation: a number is more than 210 px from the picture"),
+        ({"segmentation": "RLE"}, "segmentation: expected polygons, or an RLE with 'size' and 'counts'"),
+        ({"segmentation": {"size": [10, 21]}}, "segmentation: expected polygons, or an RLE"),
+        (
+            {"segmentation": {"size": [21, 10], "counts": [210]}},
+            "segmentation: an RLE of size [21, 10], the picture has [10, 21]",
+        ),
+        (
+            {"segmentation": {"size": [10, 21], "counts": [100, 50]}},
+            "segmentation: an RLE of 150 pixels, the picture has 210",
+        ),
+        (
+            {"segmentation": {"size": [10, 21], "counts": [220, -10]}},
+            "segmentation: an RLE of 210 pixels with negative runs",
+        ),
     ],
 )
 def test_a_bad_annotation_is_named_with_its_file(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     path = write(tmp_path, person(id=1), person(**changes))
     with pytest.raises(UserError, match=re.escape(f"{path}: annotation 77: {reason}")):
         coco.read_pictures(tmp_path, path)
+
+
+def test_a_picture_without_size_is_named(tmp_path: Path) -> None:
+    images = [{"id": 3, "file_name": "3.png", "width": 0, "height": 10}]
+    with pytest.raises(UserError, match=r"people\.json: picture 3: no size of 0x10"):
+        coco.read_pictures(tmp_path, write(tmp_path, images=images))
 
 
 def test_a_bad_annotation_of_another_category_does_not_matter(tmp_path: Path) -> None:
@@ -110,6 +138,63 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
             coco.read_image(tmp_path / name)
     with pytest.raises(UserError, match=r"none\.jpg: cannot read"):
         coco.read_image(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.9])
+def test_half_a_jpeg_is_refused(kept: float, tmp_path: Path) -> None:
+    """Some versions of OpenCV would fill it up with grey."""
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+    data = cv2.imencode(".jpg", image)[1].tobytes()
+    path = tmp_path / "half.jpg"
+    path.write_bytes(data[: round(kept * len(data))])
+    with pytest.raises(BadPictureError, match=rf"{re.escape(str(path))}: a JPEG that is cut off"):
+        coco.read_image(path)
+    path.write_bytes(data + b"what a camera adds")
+    assert coco.read_image(path).shape == (40, 60, 3)
+
+
+def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(BadPictureError, match=r"1\.png: is 6x4, its labels are for 4x6") as caught:
+        coco.read_picture(coco.Picture(1, tmp_path / "1.png", 4, 6, ()))
+    assert caught.value.path == tmp_path / "1.png"
+
+
+def test_missing_and_empty_pictures_are_counted_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = [coco.Picture(n, tmp_path / f"{n}.png", 20, 10, ()) for n in range(400)]
+    for picture in pictures:
+        picture.path.write_bytes(b"x")
+    for n in (5, 7, 9):
+        pictures[n].path.unlink()
+    pictures[11].path.write_bytes(b"")
+    bad = BadPictures(tmp_path / "people.json", 400)
+    usable = coco.readable(pictures, bad)
+    assert [picture.id for picture in usable] == [n for n in range(400) if n not in {5, 7, 9, 11}]
+    assert len(bad) == 4
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith(f"{tmp_path / 'people.json'}: left out 4 of 400 pictures so far: ")
+    assert message.count("cannot read: No such file") == 3
+    assert message.endswith("; ...")
+    pictures[13].path.unlink()
+    with pytest.raises(UserError, match=r"people\.json: 5 of 400 pictures cannot be used, the first: .*5\.png: cannot"):
+        coco.readable(pictures, BadPictures(tmp_path / "people.json", 400))
+
+
+def test_a_bad_picture_is_counted_once_and_too_many_are_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = BadPictures(tmp_path / "people.json", 200)
+    for n in (1, 2, 1, 2):
+        bad.add(BadPictureError(tmp_path / f"{n}.png", "is empty"))
+    assert len(bad) == len(caplog.records) == 2
+    with pytest.raises(
+        UserError, match=r"people\.json: 3 of 200 pictures cannot be used, the first: .*1\.png: is empty"
+    ):
+        bad.add(BadPictureError(tmp_path / "3.png", "is empty"))
+    assert len(caplog.records) == 2
 
 
 def test_polygons_and_both_rles_are_the_same_mask() -> None:

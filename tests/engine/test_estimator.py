@@ -34,13 +34,11 @@ class BlankBackend:
             short_offsets=np.zeros((17, 2, h, w), np.float32),
             mid_offsets=np.zeros((32, 2, h, w), np.float32),
             mask_offsets=np.zeros((17, 2, h, w), np.float32),
+            centroid_offsets=np.zeros((2, h, w), np.float32),
             person_map=np.zeros((h, w), np.float32),
             stride=self.stride,
             letterbox=letterbox,
         )
-
-    def warmup(self, input_hw: tuple[int, int]) -> None:
-        self.calls.append(f"warmup {input_hw}")
 
     def close(self) -> None:
         self.calls.append("close")
@@ -76,7 +74,8 @@ def test_a_picture_gives_people_in_its_own_pixels(
 
 def test_nobody_is_a_result() -> None:
     with Estimator(BlankBackend(), 129) as estimator:
-        people = estimator(np.zeros((90, 160, 3), np.uint8))
+        heads, people = estimator.observe(np.zeros((90, 160, 3), np.uint8))
+    assert heads.letterbox.source_hw == (90, 160)
     assert len(people) == 0
     assert people.label_map.shape == (90, 160)
     assert not people.label_map.any()
@@ -105,13 +104,14 @@ def test_frames_of_one_size_share_a_letterbox() -> None:
     assert [third.source_hw, fourth.source_hw] == [(120, 160), (90, 160)]
 
 
-def test_warming_up_runs_everything_once_at_the_coming_size() -> None:
+def test_warming_up_runs_the_network_once_at_the_coming_size() -> None:
     backend = BlankBackend()
     with Estimator(backend, 129) as estimator:
         estimator.warmup((90, 160))
         estimator.warmup()
-    assert backend.calls == ["warmup (81, 129)", "infer", "warmup (129, 129)", "infer", "close"]
-    assert backend.letterboxes[0].source_hw == (90, 160)
+    assert backend.calls == ["infer", "infer", "close"]
+    assert [placed.source_hw for placed in backend.letterboxes] == [(90, 160), (129, 129)]
+    assert [image.shape for image in backend.images] == [(81, 129, 3), (129, 129, 3)]
 
 
 def test_warming_up_compiles_all_kernels_of_the_decode(entry: ModelEntry, make_picture: PictureMaker) -> None:

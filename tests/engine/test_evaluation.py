@@ -8,8 +8,11 @@ import pytest
 from pycocotools import mask as rle
 
 from engine import coco, evaluation
+from engine.coco import BadPictures, Picture
+from engine.errors import UserError
 from engine.evaluation import average_precision, evaluate, to_results, whole_file, write_results
-from engine.structures import ByteArray, Instances
+from engine.protocols import counted_people
+from engine.structures import ByteArray, Heads, Instances, Letterbox
 
 SIZE = 200
 
@@ -46,7 +49,8 @@ def as_results(data: dict[str, Any], kind: str) -> list[dict[str, Any]]:
         if kind == "keypoints":
             results.append({**common, "keypoints": a["keypoints"]})
         else:
-            mask = coco.decode_mask(a["segmentation"], SIZE, SIZE)
+            image = next(image for image in data["images"] if image["id"] == a["image_id"])
+            mask = coco.decode_mask(a["segmentation"], image["height"], image["width"])
             assert mask is not None
             results.append({**common, "segmentation": coco.encode_mask(mask)})
     return results
@@ -61,14 +65,18 @@ def test_the_truth_given_back_scores_one(kind: str) -> None:
     names = evaluation.KEYPOINT_METRICS if kind == "keypoints" else evaluation.SEGM_METRICS
     assert tuple(scores) == names
     assert [scores[name] for name in ("AP", "AP50", "AP75", "APm", "AR")] == pytest.approx([1] * 5)
-    assert scores["APl"] == -1  # nobody large is labelled
+    assert scores["ARm"] == pytest.approx(1)
+    assert (scores["APl"], scores["ARl"]) == (-1, -1)  # nobody large is labelled
     assert json.dumps(data) == before
     assert results == as_results(data, kind)  # neither is changed
 
 
 @pytest.mark.parametrize("kind", ["keypoints", "segm"])
 def test_no_results_score_zero(kind: str) -> None:
-    assert set(average_precision(truth(), [], kind, [1, 2]).values()) == {0.0}
+    scores = average_precision(truth(), [], kind, [1, 2])
+    names = evaluation.KEYPOINT_METRICS if kind == "keypoints" else evaluation.SEGM_METRICS
+    nobody = {"APs", "ARs", "APl", "ARl"}
+    assert scores == {name: -1 if name in nobody else 0 for name in names}
 
 
 @pytest.mark.parametrize("kind", ["keypoints", "segm"])
@@ -102,6 +110,65 @@ def test_people_are_medium_or_large_at_their_original_size(kind: str) -> None:
     scores = average_precision(reduced, as_results(reduced, kind), kind, [1, 2])
     assert scores["AP"] == pytest.approx(1)
     assert (scores["APm"], scores["APl"]) == (-1, pytest.approx(1))
+    assert (scores["ARm"], scores["ARl"]) == (-1, pytest.approx(1))
+
+
+def moved(data: dict[str, Any], scale: float, shifts: list[tuple[float, float]]) -> dict[str, Any]:
+    """People each shifted by (x, y) px, then everything `scale` times as large."""
+    people = []
+    for a, (x, y) in zip(data["annotations"], shifts, strict=True):
+        keypoints = (np.array(a["keypoints"]).reshape(17, 3) + np.array([x, y, 0])) * np.array([scale, scale, 1])
+        polygon = (np.array(a["segmentation"]).reshape(-1, 2) + np.array([x, y])) * scale
+        box = [(a["bbox"][0] + x) * scale, (a["bbox"][1] + y) * scale, a["bbox"][2] * scale, a["bbox"][3] * scale]
+        labels = {"keypoints": keypoints.ravel().tolist(), "segmentation": [polygon.ravel().tolist()], "bbox": box}
+        people.append({**a, **labels, "area": a["area"] * scale**2})
+    side = round(SIZE * scale)
+    sizes = {"width": side, "height": side, "orig_width": SIZE, "orig_height": SIZE}
+    return {"images": [image | sizes for image in data["images"]], "annotations": people}
+
+
+@pytest.mark.parametrize("kind", ["keypoints", "segm"])
+def test_reduced_pictures_score_as_the_original_ones(kind: str) -> None:
+    """A medium and a large person in each picture; some found slightly off, and surer false alarms of both sizes."""
+    data = truth()
+    data["annotations"] += [{**a, "id": 2 + a["id"]} for a in truth(side=110)["annotations"]]
+    unlabelled = {"num_keypoints": 0, "keypoints": [0] * 51, "bbox": [90, 120, 50, 50]}
+    data["annotations"].append({**data["annotations"][0], **unlabelled, "id": 5})
+    nowhere = [(0.0, 0.0)] * 5
+    off = [(4.0, 2.0), (90.0, 90.0), (6.0, -4.0), (-150.0, 90.0), (120.0, 150.0)]
+
+    def scored(scale: float) -> dict[str, float]:
+        labelled, found = moved(data, scale, nowhere), moved(data, scale, off)
+        results = as_results(found, kind)
+        for result, score in zip(results, (0.5, 0.9, 0.6, 0.8, 0.95), strict=True):
+            result["score"] = score
+        return average_precision(labelled, results, kind, [1, 2])
+
+    whole, half = scored(1), scored(0.5)
+    assert 0.05 < whole["APm"] < 0.5
+    assert 0.05 < whole["APl"] < 0.5
+    assert whole["APm"] != pytest.approx(whole["APl"], abs=0.01)
+    assert half == pytest.approx(whole, abs=1e-6)
+
+
+def test_annotation_ids_mean_nothing() -> None:
+    """Pycocotools takes an id of 0 for nobody, and of two equal ones it loses one."""
+    data = truth()
+    for a in data["annotations"]:
+        a["id"] = 0
+    assert average_precision(data, as_results(data, "keypoints"), "keypoints", [1, 2])["AP"] == pytest.approx(1)
+
+
+def test_who_does_not_count_costs_nothing_when_found() -> None:
+    data = truth()
+    full = average_precision(data, as_results(data, "segm")[:1], "segm", [1, 2])
+    data["annotations"][1]["num_keypoints"] = 0
+    data["annotations"] = counted_people(data["annotations"], "cocopersons")
+    for kind in ("keypoints", "segm"):
+        for results in (as_results(truth(), kind), as_results(truth(), kind)[:1]):
+            scores = average_precision(data, results, kind, [1, 2])
+            assert [scores["AP"], scores["AR"]] == pytest.approx([1, 1])
+    assert full["AR"] == pytest.approx(0.5)
 
 
 def test_a_false_alarm_s_size_counts_at_the_original_size_too() -> None:
@@ -151,13 +218,16 @@ def instances() -> Instances:
     keypoints[1, 3], scores[1, 3] = (2.345, 6.789), 0.25
     labels = np.zeros((10, 12), np.uint8)
     labels[2:5, 3:7] = 1
-    return Instances(keypoints, scores, np.array([0.5, 0.125], np.float32), labels)
+    people, masks = np.array([0.5, 0.125], np.float32), np.array([0.75, 0], np.float32)
+    return Instances(keypoints, scores, people, masks, labels)
 
 
 def test_results_are_coco_s_and_json() -> None:
     poses, masks = to_results(42, instances())
     assert len(poses) == 2
     assert len(masks) == 1  # the second has no pixel
+    assert [pose["score"] for pose in poses] == [0.5, 0.125]
+    assert masks[0]["score"] == 0.75
     for result in poses + masks:
         assert (result["image_id"], result["category_id"]) == (42, 1)
         assert type(result["score"]) is float
@@ -168,6 +238,15 @@ def test_results_are_coco_s_and_json() -> None:
     again = json.loads(json.dumps([poses, masks], allow_nan=False))
     assert again == [poses, masks]
     np.testing.assert_array_equal(rle.decode(again[1][0]["segmentation"]), instances().mask(0))
+
+
+def test_people_without_keypoints_are_masks_alone() -> None:
+    people = instances()
+    people.keypoint_scores[0] = 0
+    people.keypoints_xy[0] = 0
+    poses, masks = to_results(42, people)
+    assert [pose["score"] for pose in poses] == [0.125]
+    assert [mask["score"] for mask in masks] == [0.75]
 
 
 def test_written_results_are_whole_files(tmp_path: Path) -> None:
@@ -193,27 +272,63 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_evaluate_runs_every_picture(tmp_path: Path) -> None:
+class Oracle:
     """An estimator that knows the answer: pictures are told apart by their brightness."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    def observe(self, image: ByteArray) -> tuple[Heads, Instances]:
+        annotation = self.data["annotations"][int(image[0, 0, 0]) - 1]
+        mask = coco.decode_mask(annotation["segmentation"], SIZE, SIZE)
+        assert mask is not None
+        keypoints = np.array(annotation["keypoints"], np.float32).reshape(1, 17, 3)[..., :2]
+        sure = np.ones(1, np.float32)
+        return HEADS, Instances(keypoints, np.ones((1, 17), np.float32), sure, sure, mask.astype(np.uint8))
+
+
+HEADS = Heads(
+    *(np.zeros((*shape, 2, 2), np.float32) for shape in ((17,), (17, 2), (32, 2), (17, 2), (2,), ())),
+    stride=16,
+    letterbox=Letterbox((SIZE, SIZE), (17, 17), (0.085, 0.085)),
+)
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> tuple[list[Picture], dict[str, Any]]:
     data = truth()
     path = tmp_path / "people.json"
     path.write_text(json.dumps(data), encoding="utf-8")
     for n in (1, 2):
         cv2.imwrite(str(tmp_path / f"{n}.png"), np.full((SIZE, SIZE, 3), n, np.uint8))
+    return coco.read_pictures(tmp_path, path), data
 
-    def estimate(image: ByteArray) -> Instances:
-        annotation = data["annotations"][int(image[0, 0, 0]) - 1]
-        mask = coco.decode_mask(annotation["segmentation"], SIZE, SIZE)
-        assert mask is not None
-        return Instances(
-            np.array(annotation["keypoints"], np.float32).reshape(1, 17, 3)[..., :2],
-            np.ones((1, 17), np.float32),
-            np.ones(1, np.float32),
-            mask.astype(np.uint8),
-        )
 
-    scores, poses, masks = evaluate(estimate, coco.read_pictures(tmp_path, path), path)
+def test_evaluate_looks_at_every_picture(data_set: tuple[list[Picture], dict[str, Any]]) -> None:
+    pictures, data = data_set
+    watched: list[tuple[int, bool, int]] = []
+    scores, poses, masks = evaluate(
+        Oracle(data),
+        pictures,
+        data,
+        BadPictures(Path("people.json"), len(pictures)),
+        [lambda picture, heads, people: watched.append((picture.id, heads is HEADS, len(people)))],
+    )
     assert (scores.images, len(poses), len(masks)) == (2, 2, 2)
     assert scores.keypoints["AP"] == pytest.approx(1)
     assert scores.segm["AP"] == pytest.approx(1)
     assert scores.ms_per_image > 0
+    assert watched == [(1, True, 1), (2, True, 1)]
+
+
+def test_a_picture_that_cannot_be_read_is_counted_and_left_out(
+    data_set: tuple[list[Picture], dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, data = data_set
+    pictures[0].path.write_text("no picture")
+    scores, poses, _ = evaluate(Oracle(data), pictures, data, BadPictures(Path("people.json"), 100))
+    assert (scores.images, len(poses)) == (1, 1)
+    assert scores.keypoints["AR"] == pytest.approx(1)  # who is in it cannot be missed
+    assert str(pictures[0].path) in caplog.text
+    with pytest.raises(UserError, match=r"people.json: 1 of 2 pictures cannot be used, the first: .*1\.png"):
+        evaluate(Oracle(data), pictures, data, BadPictures(Path("people.json"), 2))

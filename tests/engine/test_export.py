@@ -10,8 +10,9 @@ import torch
 from engine import export
 from engine.backends.base import open_backend
 from engine.errors import UserError
-from engine.model import HEAD_CHANNELS, NetConfig, PosePlusSegNet
+from engine.model import NetConfig, PosePlusSegNet
 from engine.models import ModelEntry, find_model
+from engine.modes import HEAD_CHANNELS
 from engine.weights import load_weights, read_metadata, save_weights
 
 NetMaker = Callable[[NetConfig], PosePlusSegNet]
@@ -42,7 +43,7 @@ def test_metadata_says_what_a_back_end_needs(model: onnx.ModelProto) -> None:
         "stride": "8",
         "multiple": "16",
         "input_format": "bgr uint8 nhwc",
-        "network": "mobile, trunk stride 16, refined at width 32",
+        "network": "mobile, trunk stride 16, refined at width 32, outline width 64",
     }
 
 
@@ -50,7 +51,8 @@ def test_constant_work_is_folded(model: onnx.ModelProto) -> None:
     counts = Counter(node.op_type for node in model.graph.node)
     assert not counts.keys() & {"BatchNormalization", "Mul", "Pad"}
     assert (counts["Transpose"], counts["Cast"], counts["Sub"]) == (1, 1, 1)
-    assert counts["Resize"] == 4  # to stride 8: context, heads; to stride 4: outline, person map
+    # To stride 8: context and the coarse heads of either pipeline; to stride 4: outline and person map.
+    assert counts["Resize"] == 5
 
 
 def test_nothing_of_this_machine_is_in_the_file(entry: ModelEntry) -> None:

@@ -310,8 +310,9 @@ def test_assign_cells_equals_the_reference(seed: int, finer: int) -> None:
     person[: 3 * finer] = 0
     blank = np.zeros((17, h, w), np.float32)
     labels = kernels.assign_cells(
-        person, blank, np.zeros_like(long), long, points, scores, float(STRIDE), 0.8, 0.25, 16.0, 0.5, 0, 0
-    )
+        person, blank, np.zeros_like(long), long, points, scores, kernels.body_sizes(points, scores, 16.0),
+        float(STRIDE), 0.8, 0.25, 0.5, 0, 0,
+    )  # fmt: skip
     expected = reference_assign(person, long, points, scores, 0.8, 0.25, 16.0, 0.5)
     assert labels.dtype == np.uint8
     assert {0, UNASSIGNED} < set(labels.ravel().tolist())
@@ -322,7 +323,7 @@ def test_without_skeletons_person_cells_belong_to_nobody() -> None:
     blank, vectors = np.zeros((17, 3, 3), np.float32), np.zeros((17, 2, 3, 3), np.float32)
     nobody = (np.zeros((0, 17, 2), np.float32), np.zeros((0, 17), np.float32))
     ones = np.ones((5, 5), np.float32)
-    labels = kernels.assign_cells(ones, blank, vectors, vectors, *nobody, 8.0, 0.5, 0.25, 16.0, 0.5, 5, 0)
+    labels = kernels.assign_cells(ones, blank, vectors, vectors, *nobody, np.zeros(0), 8.0, 0.5, 0.25, 0.5, 5, 0)
     assert not labels.any()
 
 
@@ -336,7 +337,8 @@ def test_a_fragment_does_not_take_the_cells_of_a_whole_skeleton() -> None:
     scores = np.ones((2, 17), np.float32)
     scores[0, 2:16] = 0
     ones = np.ones((3, 3), np.float32)
-    arguments = (ones, blank, long, long, points, scores, 8.0, 0.5, 0.25, 16.0)
+    sizes = kernels.body_sizes(points, scores, 16.0)
+    arguments = (ones, blank, long, long, points, scores, sizes, 8.0, 0.5, 0.25)
     assert kernels.assign_cells(*arguments, 0.0, 0, 0)[0, 0] == 1
     assert kernels.assign_cells(*arguments, 0.5, 0, 0)[0, 0] == 2
 
@@ -371,20 +373,25 @@ def test_paint_equals_the_reference(
     finer = 8 // person_stride
     labels = rng.integers(0, 4, (5, 6)).astype(np.uint8)
     person = rng.random((4 * finer + 1, 5 * finer + 1)).astype(np.float32)
-    painted = kernels.paint(labels, person, 8.0, float(person_stride), 0.5, *source_hw, *scale_xy)
+    painted, means = kernels.paint(labels, person, 8.0, float(person_stride), 0.5, *source_hw, *scale_xy)
     assert painted.dtype == np.uint8
     assert len(np.unique(painted)) > 2
+    shown: dict[int, list[float]] = {}
     for row, col in np.ndindex(source_hw):
         x, y = (col + 0.5) * scale_xy[0] - 0.5, (row + 0.5) * scale_xy[1] - 0.5
         owners, probability = reference_owners(labels, person, 8, person_stride, x, y)
         assert painted[row, col] in (owners if probability >= 0.5 else {0})
+        if probability >= 0.5:
+            shown.setdefault(int(painted[row, col]), []).append(probability)
+    expected = [np.mean(shown[n]) if n in shown else 0 for n in range(256)]
+    np.testing.assert_allclose(means, expected, atol=1e-4)
 
 
 def test_pixels_beside_unasked_cells_go_to_their_neighbour() -> None:
     labels = np.full((3, 3), UNASSIGNED, np.uint8)
     labels[1, 1] = 7
     person = np.ones((5, 5), np.float32)
-    painted = kernels.paint(labels, person, 8.0, 4.0, 0.5, 17, 17, 1.0, 1.0)
+    painted, _ = kernels.paint(labels, person, 8.0, 4.0, 0.5, 17, 17, 1.0, 1.0)
     expected = np.zeros((17, 17))
     expected[1:16, 1:16] = 7  # wherever cell (1, 1) has any say
     np.testing.assert_array_equal(painted, expected)
@@ -402,7 +409,9 @@ def test_label_boxes_equal_numpy_s(seed: int, count: int) -> None:
 
 
 def test_unasked_cells_alone_paint_nothing() -> None:
-    painted = kernels.paint(np.full((3, 3), UNASSIGNED, np.uint8), np.ones((3, 3), np.float32), 8, 8, 0.5, 17, 17, 1, 1)
+    unasked = np.full((3, 3), UNASSIGNED, np.uint8)
+    painted, means = kernels.paint(unasked, np.ones((3, 3), np.float32), 8, 8, 0.5, 17, 17, 1, 1)
+    assert not means[1:].any()
     assert not painted.any()
 
 
@@ -454,7 +463,7 @@ class Scene:
     def group(self, **changes: float) -> tuple[Array, Array]:
         numbers = {
             "stride": float(STRIDE), "seed_threshold": 0.2, "duplicate_px": 10.0, "duplicate_scale": 0.5,
-            "snap_px": 32.0, "walk_threshold": 0.1, "fill_threshold": NO_FILL, "steps": 1, "most": 254,
+            "snap_px": 32.0, "walk_threshold": 0.1, "fill_threshold": NO_FILL, "steps": 1, "join": True, "most": 254,
         } | changes  # fmt: skip
         return kernels.group(self.kinds, self.xy, self.maps, self.short, self.mid, self.long, *numbers.values())
 
@@ -554,3 +563,69 @@ def test_what_nothing_shows_is_filled_where_the_mid_offsets_lead() -> None:
     # They are filled last: the ankles behind them were joined before, at their peaks.
     np.testing.assert_allclose(points[0, [15, 16]], LEFT[[15, 16]], atol=1e-3)
     assert (scene.group(fill_threshold=0.01)[1][0, [13, 14]] == 0).all()
+
+
+# --- the released grouping rules --------------------------------------------------------------------------------------
+
+
+def strict(scene: Scene, snap_px: float = 32.0) -> tuple[Array, Array]:
+    numbers = (float(STRIDE), 10.0, snap_px, 1, 254)
+    return kernels.group_strict(scene.kinds, scene.xy, scene.maps, scene.short, scene.mid, *numbers)
+
+
+def test_group_strict_finds_whole_people() -> None:
+    points, scores = strict(Scene(LEFT, RIGHT))
+    np.testing.assert_allclose(points, [LEFT, RIGHT], atol=1e-3)
+    assert (scores > 0).all()
+
+
+def test_group_strict_leaves_out_what_has_no_peak_and_ends_the_walk_there() -> None:
+    """The knee without a peak cuts off its ankle, which alone is not four keypoints."""
+    scene = Scene(LEFT)
+    kept = scene.kinds != 13
+    scene.kinds, scene.xy = scene.kinds[kept], scene.xy[kept]
+    points, scores = strict(scene)
+    assert len(points) == 1
+    assert np.flatnonzero(scores[0] == 0).tolist() == [13, 15]
+    _, filled = scene.group()
+    assert (filled[0] > 0).all()
+
+
+def test_group_strict_drops_fragments_of_fewer_than_four() -> None:
+    scene = Scene(LEFT)
+    face = scene.kinds < 3
+    scene.kinds, scene.xy = scene.kinds[face], scene.xy[face]
+    assert len(strict(scene)[0]) == 0
+    shoulder = Scene(LEFT)
+    four = (shoulder.kinds < 3) | (shoulder.kinds == 5)
+    shoulder.kinds, shoulder.xy = shoulder.kinds[four], shoulder.xy[four]
+    _, scores = strict(shoulder)
+    assert np.flatnonzero(scores[0]).tolist() == [0, 1, 2, 5]
+
+
+def test_group_strict_takes_no_peak_farther_than_the_snap() -> None:
+    scene = Scene(LEFT)
+    scene.xy[scene.kinds == 9] += (20, 0)
+    assert strict(scene)[1][0, 9] > 0
+    assert strict(scene, snap_px=15.0)[1][0, 9] == 0
+
+
+# --- what stands for a person -----------------------------------------------------------------------------------------
+
+
+def test_body_centroids_are_those_of_the_keypoints_own_pixels() -> None:
+    scene = Scene(LEFT, RIGHT)
+    ys, xs = (np.mgrid[:25, :33] * STRIDE).astype(np.float32)
+    middles = np.array([LEFT.mean(axis=0), RIGHT.mean(axis=0)])
+    owner = np.argmin([np.hypot(xs - x, ys - y) for x, y in middles], axis=0)
+    centroid = np.stack([middles[owner, 0] - xs, middles[owner, 1] - ys]).astype(np.float32)
+    points, scores = scene.group()
+    sizes = kernels.body_sizes(points, scores, 16.0)
+    got, share = kernels.body_centroids(points, scores, sizes, scene.long, centroid, float(STRIDE))
+    np.testing.assert_allclose(got, middles, atol=1.0)
+    np.testing.assert_allclose(share, [1, 1])
+    # Where every pixel is the left one's, the right one knows nothing of its centroid.
+    scene.long[:] = np.moveaxis(LEFT[:, :, None, None] - np.stack([xs, ys]), 0, 0)
+    got, share = kernels.body_centroids(points, scores, sizes, scene.long, centroid, float(STRIDE))
+    assert share[0] == 1
+    assert share[1] == 0

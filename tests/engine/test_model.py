@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.errors import UserError
-from engine.model import HEAD_CHANNELS, PROBABILITIES, TRUNKS, InferenceNet, NetConfig, PosePlusSegNet
+from engine.model import AUX, PROBABILITIES, TRUNKS, InferenceNet, NetConfig, PosePlusSegNet
+from engine.modes import HEAD_CHANNELS
 from engine.training.pretrained import load_pretrained
 
 NetMaker = Callable[[NetConfig], PosePlusSegNet]
@@ -39,8 +40,55 @@ def test_channels_are_those_of_the_paper_s_heads() -> None:
         ("short_offsets", 34),
         ("mid_offsets", 64),
         ("mask_offsets", 34),
+        ("centroid_offsets", 2),
         ("person_map", 1),
     ]
+
+
+@pytest.mark.parametrize("refine", [True, False])
+@pytest.mark.parametrize("trunk_stride", [16, 8])
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_the_auxiliary_head_speaks_only_when_asked_and_on_the_same_grids(
+    trunk: str, trunk_stride: int, refine: bool
+) -> None:
+    with torch.device("meta"):
+        image = torch.zeros(2, 65, 81, 3, dtype=torch.uint8)
+        net = PosePlusSegNet(NetConfig(trunk, trunk_stride, refine, aux=True)).eval()
+        usual, all_heads = net(image), net(image, with_aux=True)
+    assert list(usual) == list(HEAD_CHANNELS)
+    assert list(all_heads) == [*HEAD_CHANNELS, *(AUX + name for name in HEAD_CHANNELS)]
+    assert all(all_heads[AUX + name].shape == usual[name].shape for name in HEAD_CHANNELS)
+    assert net.aux_heads is not None
+    assert net.aux_heads.in_channels == (512 if trunk == "mobile" else 1024)
+
+
+def test_a_network_without_an_auxiliary_head_has_nothing_to_add(net: PosePlusSegNet) -> None:
+    with torch.no_grad():
+        assert list(net(picture(65, 65), with_aux=True)) == list(HEAD_CHANNELS)
+
+
+@pytest.mark.parametrize(("trunk", "units"), [("resnet50", 4), ("resnet101", 16), ("resnet152", 24)])
+def test_the_auxiliary_head_reads_two_thirds_through_layer3(trunk: str, units: int) -> None:
+    """What comes later in the trunk gets no gradient from it, the unit that it reads does."""
+    with torch.device("meta"):
+        net = PosePlusSegNet(NetConfig(trunk, refine=False, aux=True))
+        heads = net(torch.zeros(1, 33, 33, 3, dtype=torch.uint8), with_aux=True)
+        torch.stack([heads[AUX + name].sum() for name in HEAD_CHANNELS]).sum().backward()
+    learns = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
+    numbers = {int(name.split(".")[2]) for name in learns if name.startswith("trunk.layer3.")}
+    assert numbers == set(range(units))
+    assert not any(name.startswith(("trunk.layer4.", "heads.")) for name in learns)
+
+
+@pytest.mark.parametrize("aux", [True, False])
+def test_inference_does_not_compute_the_auxiliary_head(make_net: NetMaker, aux: bool) -> None:
+    called = []
+    net = make_net(NetConfig("mobile", refine=False, aux=aux))
+    if net.aux_heads is not None:
+        net.aux_heads.register_forward_hook(lambda *_: called.append(1))
+    with torch.no_grad():
+        assert len(InferenceNet(net)(picture(65, 65))) == len(HEAD_CHANNELS)
+    assert called == []
 
 
 def test_inference_net_gives_probabilities_and_px(net: PosePlusSegNet) -> None:

@@ -15,6 +15,7 @@ def heads_fields() -> dict[str, Any]:
         "short_offsets": np.zeros((17, 2, h, w), np.float32),
         "mid_offsets": np.zeros((32, 2, h, w), np.float32),
         "mask_offsets": np.zeros((17, 2, h, w), np.float32),
+        "centroid_offsets": np.zeros((2, h, w), np.float32),
         "person_map": np.zeros((h, w), np.float32),
         "stride": 16,
         "letterbox": LETTERBOX,
@@ -26,6 +27,7 @@ def instances_fields(n: int = 2) -> dict[str, Any]:
         "keypoints_xy": np.zeros((n, 17, 2), np.float32),
         "keypoint_scores": np.zeros((n, 17), np.float32),
         "scores": np.zeros(n, np.float32),
+        "mask_scores": np.zeros(n, np.float32),
         "label_map": np.zeros((40, 60), np.uint8),
     }
 
@@ -43,6 +45,11 @@ def test_right_shapes_are_accepted_and_the_repr_shows_sizes_only() -> None:
         ("short_offsets", np.zeros((34, 3, 4), np.float32), r"short_offsets: expected float32 \(17, 2, 3, 4\), got"),
         ("mid_offsets", np.zeros((16, 2, 3, 4), np.float32), r"mid_offsets: expected float32 \(32, 2, 3, 4\), got"),
         ("mask_offsets", np.zeros((17, 2, 4, 3), np.float32), r"mask_offsets: expected float32 \(17, 2, 3, 4\), got"),
+        (
+            "centroid_offsets",
+            np.zeros((1, 2, 3, 4), np.float32),
+            r"centroid_offsets: expected float32 \(2, 3, 4\), got",
+        ),
         ("person_map", np.zeros((3, 4), np.float16), r"person_map: expected float32 \(3, 4\), got float16"),
         (
             "letterbox",
@@ -61,6 +68,7 @@ def test_wrong_heads_are_refused_with_expected_and_got(name: str, wrong: object,
     [
         ("keypoints_xy", np.zeros((2, 17, 3), np.float32), r"keypoints_xy: expected float32 \(2, 17, 2\), got"),
         ("keypoint_scores", np.zeros((3, 17), np.float32), r"keypoint_scores: expected float32 \(2, 17\), got"),
+        ("mask_scores", np.zeros(3, np.float32), r"mask_scores: expected float32 \(2,\), got float32 \(3,\)"),
         ("scores", np.zeros(2), r"scores: expected float32 \(2,\), got float64"),
         ("label_map", np.zeros((40, 60), np.int32), r"label_map: expected uint8 \(40, 60\), got int32"),
         ("label_map", np.zeros((40, 60, 1), np.uint8), r"label_map: expected uint8 \(40, 60\), got"),

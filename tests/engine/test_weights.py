@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import UserError
 from engine.model import NetConfig, PosePlusSegNet
-from engine.weights import load_weights, read_metadata, save_weights
+from engine.weights import describe, load_weights, read_metadata, save_weights
 
 NetMaker = Callable[[NetConfig], PosePlusSegNet]
 
@@ -43,6 +44,36 @@ def test_half_rounds_kernels_and_keeps_vectors(net: PosePlusSegNet, tmp_path: Pa
         assert loaded[name].dtype == tensor.dtype
 
 
+def test_the_auxiliary_head_stays_behind(make_net: NetMaker, tmp_path: Path) -> None:
+    net = make_net(NetConfig("mobile", refine=False, aux=True))
+    save_weights(net, tmp_path / "net.safetensors")
+    loaded = load_weights(tmp_path / "net.safetensors", expected=NetConfig("mobile", refine=False))
+    assert loaded.aux_heads is None
+    assert loaded.state_dict().keys() == {n for n in net.state_dict() if not n.startswith("aux_heads.")}
+
+
+def test_files_from_before_the_auxiliary_head_load(net: PosePlusSegNet, saved: Path) -> None:
+    config = json.loads(read_metadata(saved)["net_config"])
+    del config["aux"]
+    save_file(load_file(saved), saved, metadata={"net_config": json.dumps(config)})
+    assert load_weights(saved).config == net.config
+
+
+def test_networks_that_differ_are_described_differently() -> None:
+    one = NetConfig("mobile")
+    others = [
+        one,
+        NetConfig("resnet50"),
+        NetConfig("mobile", 8),
+        NetConfig("mobile", refine=False),
+        NetConfig("mobile", refine_width=32),
+        NetConfig("mobile", outline_width=32),
+        NetConfig("mobile", aux=True),
+    ]
+    assert len({describe(config) for config in others}) == len(others)
+    assert describe(one) == "mobile, trunk stride 16, refined at width 128, outline width 64"
+
+
 def test_what_float16_cannot_hold_is_refused(make_net: NetMaker, tmp_path: Path) -> None:
     net = make_net(NetConfig("mobile", refine=False))
     with torch.no_grad():
@@ -67,7 +98,8 @@ def test_a_failed_write_leaves_the_old_file(net: PosePlusSegNet, saved: Path, mo
 
 def test_another_architecture_is_named_with_the_expected_one(saved: Path) -> None:
     with pytest.raises(
-        UserError, match=r"holds the network mobile, .* width 32, expected resnet50, trunk stride 8, not"
+        UserError,
+        match=r"holds the network mobile, .* width 32, outline width 64, expected resnet50, trunk stride 8, not",
     ):
         load_weights(saved, expected=NetConfig("resnet50", 8, refine=False))
 
@@ -111,5 +143,5 @@ def test_a_tensor_of_another_shape_is_named(net: PosePlusSegNet, saved: Path) ->
     tensors = load_file(saved)
     tensors["heads.bias"] = torch.zeros(3)
     save_file(tensors, saved, metadata=read_metadata(saved))
-    with pytest.raises(UserError, match=r"heads\.bias: expected \(150,\) in mobile.*got \(3,\)"):
+    with pytest.raises(UserError, match=r"heads\.bias: expected \(152,\) in mobile.*got \(3,\)"):
         load_weights(saved)

@@ -13,7 +13,9 @@ import pytest
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
 from engine.structures import ByteArray, Heads, Instances, Letterbox
 from pipeline.frames import Frame, FrameResult, Rendered
-from pipeline.sources import SourceInfo
+from pipeline.sources import SourceInfo, open_source
+from tests.pipeline.misbehaving_camera import MisbehavingCamera
+from tests.pipeline.rtsp_camera import RtspCamera
 
 Clip = Callable[..., Path]
 
@@ -80,6 +82,7 @@ def make_instances(count: int, height: int = 64, width: int = 96) -> Instances:
         keypoints_xy=keypoints_xy,
         keypoint_scores=np.full((count, NUM_KEYPOINTS), 0.75, dtype=np.float32),
         scores=np.linspace(0.9, 0.5, count, dtype=np.float32),
+        mask_scores=np.full(count, 0.75, dtype=np.float32),
         label_map=label_map,
     )
 
@@ -91,6 +94,7 @@ def make_heads(value: float = 0.0) -> Heads:
         short_offsets=np.zeros((NUM_KEYPOINTS, 2, 2, 2), dtype=np.float32),
         mid_offsets=np.zeros((2 * NUM_EDGES, 2, 2, 2), dtype=np.float32),
         mask_offsets=np.zeros((NUM_KEYPOINTS, 2, 2, 2), dtype=np.float32),
+        centroid_offsets=np.zeros((2, 2, 2), dtype=np.float32),
         person_map=np.full((2, 2), value, dtype=np.float32),
         stride=16,
         letterbox=Letterbox(source_hw=(64, 96), input_hw=(17, 17), scale_xy=(17 / 96, 17 / 64)),
@@ -135,14 +139,30 @@ class FakeSource:
             image = np.full((64, 96, 3), index % 256, dtype=np.uint8)
             yield Frame.of(image, index, 0.0, index / 25)
 
+    def stop(self) -> None:
+        pass
+
     def _note(self, what: str) -> None:
         self.events.append((what, threading.current_thread().name))
+
+
+def read(path: Path, **options: Any) -> tuple[list[Frame], list[str]]:
+    """All frames of a file or folder, and the source's warnings afterwards."""
+    source = open_source(str(path), **options)
+    with source:
+        frames = list(source)
+    return frames, source.warnings
 
 
 # Test files cannot import each other in pytest's importlib mode: the makers above come to them as fixtures.
 @pytest.fixture(name="number_in")
 def _number_in() -> Callable[[ByteArray], int]:
     return number_in
+
+
+@pytest.fixture(name="read")
+def _read() -> Callable[..., tuple[list[Frame], list[str]]]:
+    return read
 
 
 @pytest.fixture(name="make_instances")
@@ -163,3 +183,17 @@ def _make_rendered() -> Callable[..., Rendered]:
 @pytest.fixture(name="fake_source")
 def _fake_source() -> type[FakeSource]:
     return FakeSource
+
+
+@pytest.fixture
+def camera() -> Iterator[MisbehavingCamera]:
+    """A network camera that behaves until it is told otherwise."""
+    with MisbehavingCamera() as camera:
+        yield camera
+
+
+@pytest.fixture
+def rtsp_camera() -> Iterator[RtspCamera]:
+    """Another one, that speaks RTSP and sends H.264."""
+    with RtspCamera() as camera:
+        yield camera

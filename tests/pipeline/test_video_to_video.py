@@ -21,6 +21,7 @@ NOBODY = Instances(
     keypoints_xy=np.zeros((0, 17, 2), np.float32),
     keypoint_scores=np.zeros((0, 17), np.float32),
     scores=np.zeros(0, np.float32),
+    mask_scores=np.zeros(0, np.float32),
     label_map=np.zeros((64, 96), np.uint8),
 )
 

@@ -1,6 +1,10 @@
+"""Samples of the training set: picture and targets agree, bad pictures are left out, the mix is what was asked for."""
+
 import json
-import math
+import logging
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,65 +12,54 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pycocotools import mask as rle
+from torch.utils.data import DataLoader
 
 from engine.coco import Picture
 from engine.errors import UserError
 from engine.skeleton import FLIP_KEYPOINTS
-from engine.training.dataset import (
-    Augmentation,
-    DataPart,
-    TrainingSet,
-    draw_core,
-    make_sample,
-    random_affine,
-    recolour,
-    warp_people,
+from engine.training.augmentation import Augmentation
+from engine.training.dataset import DataPart, TrainingSet, make_sample
+
+Annotate = Callable[..., dict[str, Any]]
+MakePart = Callable[..., DataPart]
+GEOMETRY_ONLY = Augmentation(
+    least_zoom=0.8,
+    most_zoom=1.6,
+    rotate_share=0.7,
+    paste_share=0,
+    colour=0,
+    tint=0,
+    saturation=0,
+    hue_degrees=0,
+    grey_share=0,
+    blur_share=0,
+    jpeg_share=0,
 )
-from engine.training.encode import encode
-
-GEOMETRY_ONLY = Augmentation(zoom=(0.8, 1.6), rotate_share=0.7, colour=0.0, grey_share=0.0)
-BODY = (90, 60, 120, 100)  # x, y, width, height of the green mask
-SHOWN = (0, 5, 6, 11, 12, 15)  # the keypoints that have a marker
-PLACES = {0: (150, 75), 5: (180, 90), 6: (115, 85), 11: (190, 140), 12: (105, 135), 15: (150, 150)}
-# Markers are told apart by their red; green is the mask's, blue says "marker".
-RED = {k: 40 + 40 * n for n, k in enumerate(SHOWN)}
 
 
-def annotation(**changes: Any) -> dict[str, Any]:
-    x, y, width, height = BODY
-    keypoints = np.zeros((17, 3))
-    for k, place in PLACES.items():
-        keypoints[k] = (*place, 2)
-    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-    return {
-        "id": 1,
-        "image_id": 1,
-        "category_id": 1,
-        "bbox": list(BODY),
-        "area": width * height,
-        "iscrowd": 0,
-        "num_keypoints": len(PLACES),
-        "keypoints": keypoints.ravel().tolist(),
-        "segmentation": [corners],
-    } | changes
+def red_of(annotation: dict[str, Any]) -> dict[int, int]:
+    """Markers are told apart by their red; green is the mask's, blue says "marker"."""
+    labelled = np.flatnonzero(np.reshape(annotation["keypoints"], (17, 3))[:, 2])
+    return {int(k): 40 + 40 * n for n, k in enumerate(labelled)}
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Picture:
+def picture(annotate: Annotate, tmp_path: Path) -> Picture:
     """Black, the person green, a blue and red square of 7 px on each keypoint."""
     image = np.zeros((220, 300, 3), np.uint8)
-    x, y, width, height = BODY
+    one = annotate()
+    x, y, width, height = one["bbox"]
     image[y : y + height, x : x + width, 1] = 255
-    for k, (px, py) in PLACES.items():
-        image[py - 3 : py + 4, px - 3 : px + 4] = (255, 255, RED[k])
+    for k, red in red_of(one).items():
+        px, py, _ = np.reshape(one["keypoints"], (17, 3))[k].astype(int)
+        image[py - 3 : py + 4, px - 3 : px + 4] = (255, 255, red)
     cv2.imwrite(str(tmp_path / "markers.png"), image)
-    return Picture(1, tmp_path / "markers.png", 300, 220, (annotation(),))
+    return Picture(1, tmp_path / "markers.png", 300, 220, (one,))
 
 
 def test_picture_keypoints_and_masks_move_alike(picture: Picture) -> None:
     """Where the targets place a keypoint the picture shows its marker, and the person map is where it is green."""
-    flips, seen = set(), 0
+    red, flips, seen = red_of(picture.annotations[0]), set(), 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
         image, targets = make_sample(picture, 193, 8, 4, 32.0, GEOMETRY_ONLY, rng, all_people_listed=True)
@@ -80,8 +73,8 @@ def test_picture_keypoints_and_masks_move_alike(picture: Picture) -> None:
                 if 3 <= x < 190 and 3 <= y < 190:
                     colours[k] = image[y, x].astype(int)
         seen += len(colours)
-        straight = all(k in RED and abs(c[2] - RED[k]) < 15 for k, c in colours.items())
-        flipped = all(FLIP_KEYPOINTS[k] in RED and abs(c[2] - RED[FLIP_KEYPOINTS[k]]) < 15 for k, c in colours.items())
+        straight = all(k in red and abs(c[2] - red[k]) < 15 for k, c in colours.items())
+        flipped = all(FLIP_KEYPOINTS[k] in red and abs(c[2] - red[FLIP_KEYPOINTS[k]]) < 15 for k, c in colours.items())
         assert straight or flipped
         assert all(c[0] > 230 for c in colours.values())
         if straight != flipped:
@@ -94,210 +87,168 @@ def test_picture_keypoints_and_masks_move_alike(picture: Picture) -> None:
     assert seen > 36
 
 
-def test_a_flip_swaps_left_and_right(picture: Picture) -> None:
-    matrix = np.array([[-1.0, 0, 299], [0, 1, 0]])
-    (person,) = warp_people(picture, matrix, (220, 300), flip=True)
-    for k, (x, y) in PLACES.items():
-        np.testing.assert_allclose(person.keypoints[FLIP_KEYPOINTS[k]], (299 - x, y, 2))
-    assert (person.keypoints[:, 2] > 0).sum() == len(PLACES)
-    assert person.mask is not None
-    x, y, width, height = BODY
-    ys, xs = np.nonzero(person.mask)
-    np.testing.assert_allclose((xs.min(), xs.max()), (299 - (x + width - 1), 299 - x), atol=1)
-    np.testing.assert_allclose((ys.min(), ys.max()), (y, y + height - 1), atol=1)
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_random_affine_is_a_similarity_within_its_limits(picture: Picture, flip: bool) -> None:
-    rng = np.random.default_rng(0)
-    turned = 0
-    for _ in range(50):
-        matrix = random_affine(picture, 193, Augmentation(), rng, flip=flip)
-        linear = matrix[:, :2] @ np.diag([-1.0 if flip else 1.0, 1.0])
-        zoom = math.sqrt(abs(np.linalg.det(linear)))
-        assert 0.6 <= zoom <= 1.8
-        assert (np.linalg.det(matrix[:, :2]) < 0) == flip
-        np.testing.assert_allclose(linear.T @ linear, zoom**2 * np.eye(2), atol=1e-9)
-        angle = math.degrees(math.atan2(matrix[1, 0], matrix[1, 1]))
-        assert abs(angle) <= 30
-        turned += abs(angle) > 0
-        # The crop's middle shows the picture.
-        x, y = np.linalg.solve(matrix[:, :2], np.array([96.0, 96.0]) - matrix[:, 2])
-        assert 0 <= x <= 300
-        assert 0 <= y <= 220
-    assert 5 < turned < 40
-
-
-def test_people_outside_the_crop_are_left_out(picture: Picture) -> None:
-    away = np.array([[1.0, 0, -211], [0, 1, 0]])
-    assert warp_people(picture, away, (220, 300), flip=False) == []
-    touching = np.array([[1.0, 0, -205], [0, 1, 0]])
-    assert len(warp_people(picture, touching, (220, 300), flip=False)) == 1
-
-
-def star(height: int, width: int) -> np.ndarray:
-    angles = np.linspace(0, 2 * math.pi, 20, endpoint=False)
-    radii = np.where(np.arange(20) % 2, 60, 35)
-    return np.column_stack([150 + radii * np.cos(angles), 110 + radii * np.sin(angles)])
-
-
-@pytest.mark.parametrize("scale", [1.0, 1.7])
-def test_polygons_and_both_rles_give_the_same_mask(picture: Picture, scale: float) -> None:
-    """Apart from the outline: a polygon is filled with the pixels that its edge passes through."""
-    polygon = star(220, 300).ravel().tolist()
-    compressed = rle.merge(rle.frPyObjects([polygon], 220, 300))
-    counts, value = [], 0
-    flat = rle.decode(compressed).ravel(order="F")
-    while len(flat):
-        run = int(np.argmax(flat != value)) if (flat != value).any() else len(flat)
-        counts.append(run)
-        flat, value = flat[run:], 1 - value
-    matrix = np.array([[scale, 0, -40.3], [0, scale, -20.6]])
-    masks = []
-    for segmentation in ([polygon], compressed, {"size": [220, 300], "counts": counts}):
-        one = Picture(1, picture.path, 300, 220, (annotation(segmentation=segmentation),))
-        mask = warp_people(one, matrix, (220, 300), flip=False)[0].mask
-        assert mask is not None
-        assert (mask.dtype, mask.shape) == (np.bool_, (220, 300))
-        masks.append(mask.astype(np.uint8))
-    np.testing.assert_array_equal(masks[1], masks[2])
-    outline = cv2.morphologyEx(masks[1], cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
-    assert masks[1].sum() > 3000
-    np.testing.assert_array_equal(masks[0][~outline], masks[1][~outline])
-
-
-def test_several_polygons_are_one_mask_and_may_overlap(picture: Picture) -> None:
-    squares = [[10, 10, 40, 10, 40, 40, 10, 40], [30, 30, 60, 30, 60, 60, 30, 60]]
-    one = Picture(1, picture.path, 300, 220, (annotation(segmentation=squares),))
-    mask = warp_people(one, np.eye(2, 3), (220, 300), flip=False)
-    # The person's box is elsewhere, which does not matter here.
-    assert mask[0].mask is not None
-    assert mask[0].mask[12:39, 12:39].all()
-    assert mask[0].mask[32:59, 32:59].all()
-    assert not mask[0].mask[45:, :25].any()
-
-
-@pytest.mark.parametrize("changes", [{"mask_labeled": False}, {"segmentation": []}, {"segmentation": None}])
-def test_without_a_labelled_mask_there_is_a_core(picture: Picture, changes: dict[str, Any]) -> None:
-    one = Picture(1, picture.path, 300, 220, (annotation(**changes),))
-    (person,) = warp_people(one, np.eye(2, 3), (220, 300), flip=False)
-    assert person.mask is None
-    assert person.core is not None
-    assert person.core.any()
-
-
-def test_flags_of_the_annotation_arrive(picture: Picture) -> None:
-    flags = {"kp_labeled": False, "face_unlabeled": True, "iscrowd": 1, "is_semantic": True}
-    plain = warp_people(picture, np.eye(2, 3), (220, 300), flip=False)[0]
-    one = Picture(1, picture.path, 300, 220, (annotation(**flags),))
-    (flagged,) = warp_people(one, np.eye(2, 3), (220, 300), flip=False)
-    assert (plain.keypoints_known, plain.face_known, plain.is_crowd, plain.is_semantic) == (True, True, False, False)
-    assert (flagged.keypoints_known, flagged.face_known, flagged.is_crowd, flagged.is_semantic) == (
-        False,
-        False,
-        True,
-        True,
-    )
-
-
-@pytest.mark.parametrize("missing", [{"keypoints": None}, {"keypoints": []}])
-def test_an_annotation_without_keypoints_is_a_person_without_keypoints(
-    picture: Picture, missing: dict[str, Any]
-) -> None:
-    one = Picture(1, picture.path, 300, 220, (annotation(**missing),))
-    (person,) = warp_people(one, np.eye(2, 3), (217, 297), flip=True)
-    assert not person.has_keypoints
-    assert not encode([person], (217, 297), 8, 4, 32.0).keypoint_maps.any()
-
-
-def test_draw_core_stays_within_the_person() -> None:
-    """Limbs and torso lie inside the outline of the same limbs drawn thick."""
-    keypoints = np.zeros((17, 3), np.float32)
-    for k, place in PLACES.items():
-        keypoints[k] = (*place, 2)
-    core = draw_core(keypoints, (220, 300))
-    body = np.zeros((220, 300), np.uint8)
-    for a, b in ((5, 11), (6, 12), (5, 6), (11, 12)):
-        cv2.line(body, PLACES[a], PLACES[b], 1, 12)
-    cv2.fillConvexPoly(body, np.array([PLACES[k] for k in (5, 6, 12, 11)]), 1)
-    assert core.sum() > 2000
-    assert not core[body == 0].any()
-    assert core[110, 150]  # the middle of the torso
-    assert not core[75, 150]  # the nose: no line leads there
-
-
-def test_draw_core_uses_visible_keypoints_alone() -> None:
-    keypoints = np.zeros((17, 3), np.float32)
-    keypoints[[5, 7, 9]] = [(20, 20, 2), (60, 20, 2), (60, 70, 1)]
-    core = draw_core(keypoints, (100, 100))
-    assert core[20, 40]
-    assert not core[40:].any()
-    keypoints[7, 2] = 1
-    assert not draw_core(keypoints, (100, 100)).any()
-
-
-def test_recolour_keeps_dtype_shape_and_place() -> None:
-    image = np.zeros((20, 30, 3), np.uint8)
-    image[5:9, 7:12] = (200, 100, 50)
-    for seed in range(5):
-        out = recolour(image, Augmentation(grey_share=0.5), np.random.default_rng(seed))
-        assert (out.dtype, out.shape) == (np.uint8, image.shape)
-        inside, outside = out[5:9, 7:12].reshape(-1, 3), np.delete(out, np.s_[5:9], axis=0).reshape(-1, 3)
-        assert len(np.unique(inside, axis=0)) == len(np.unique(outside, axis=0)) == 1
-        assert (inside[0] != outside[0]).any()
-    same = recolour(image, Augmentation(colour=0, grey_share=0), np.random.default_rng(0))
-    np.testing.assert_array_equal(same, image)
-    grey = recolour(image, Augmentation(colour=0, grey_share=1), np.random.default_rng(0))
-    assert (np.ptp(grey, axis=2) == 0).all()
-
-
 # --- the training set -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def make_part(picture: Picture, tmp_path: Path) -> Callable[..., DataPart]:
-    def make(name: str, people: list[dict[str, Any]], **options: Any) -> DataPart:
-        image = {"id": 1, "file_name": picture.path.name, "width": 300, "height": 220}
-        path = tmp_path / name
-        path.write_text(json.dumps({"images": [image], "annotations": people}), encoding="utf-8")
-        return DataPart(picture.path.parent, path, **options)
+def make_part(picture: Picture, tmp_path: Path) -> MakePart:
+    """A data part of `count` copies of the picture, each with the given people."""
+
+    def make(name: str, people: list[dict[str, Any]], *, count: int = 1, **options: Any) -> DataPart:
+        folder = tmp_path / name
+        folder.mkdir()
+        images, annotations = [], []
+        for n in range(1, count + 1):
+            shutil.copy(picture.path, folder / f"{n}.png")
+            images.append({"id": n, "file_name": f"{n}.png", "width": 300, "height": 220})
+            annotations += [{**one, "id": len(annotations) + i, "image_id": n} for i, one in enumerate(people, start=1)]
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"images": images, "annotations": annotations}), encoding="utf-8")
+        return DataPart(folder, path, **options)
 
     return make
 
 
-def training_set(parts: list[DataPart], **changes: Any) -> TrainingSet:
+def training_set(parts: list[DataPart], augmentation: Augmentation | None = None, **changes: Any) -> TrainingSet:
     numbers = {"size": 97, "stride": 8, "person_stride": 4, "radius": 32.0, "seed": 3, "length": 8}
-    return TrainingSet(parts, augmentation=Augmentation(), **(numbers | changes))
+    return TrainingSet(parts, augmentation=augmentation or Augmentation(), **(numbers | changes))
 
 
 def equal(a: tuple[torch.Tensor, dict[str, torch.Tensor]], b: tuple[torch.Tensor, dict[str, torch.Tensor]]) -> bool:
     return torch.equal(a[0], b[0]) and all(torch.equal(a[1][name], b[1][name]) for name in a[1])
 
 
-def test_a_sample_depends_on_seed_and_number_alone(make_part: Callable[..., DataPart]) -> None:
-    parts = [make_part("a.json", [annotation()]), make_part("b.json", [annotation()], all_people_listed=False)]
-    whole, rest = training_set(parts), training_set(parts, start=5)
-    assert (len(whole), len(rest)) == (8, 3)
-    later = rest[2]
-    assert equal(whole[7], later)
-    assert equal(whole[7], whole[7])
-    assert not equal(whole[6], later)
-    assert not equal(training_set(parts, seed=4)[7], later)
+def test_a_sample_depends_on_seed_and_number_alone(make_part: MakePart, annotate: Annotate) -> None:
+    parts = [make_part("a", [annotate()]), make_part("b", [annotate()], all_people_listed=False)]
+    pasting = Augmentation(paste_share=0.5)
+    samples, longer = training_set(parts, pasting), training_set(parts, pasting, length=20)
+    assert (len(samples), len(longer)) == (8, 20)
+    later = longer[7]
+    assert equal(samples[7], later)
+    assert not equal(samples[6], later)
+    assert not equal(training_set(parts, pasting, seed=4)[7], later)
     image, targets = later
     assert (image.dtype, tuple(image.shape)) == (torch.uint8, (97, 97, 3))
     assert {t.dtype for t in targets.values()} == {torch.float32}
 
 
-def test_a_part_without_share_is_never_drawn(make_part: Callable[..., DataPart]) -> None:
+def test_data_processes_make_the_same_samples(make_part: MakePart, annotate: Annotate) -> None:
+    samples = training_set([make_part("a", [annotate()], count=3)], Augmentation(paste_share=0.5))
+    batches = list(DataLoader(samples, batch_size=2, num_workers=2))
+    assert [len(images) for images, _ in batches] == [2, 2, 2, 2]
+    for n in range(8):
+        images, targets = batches[n // 2]
+        assert equal(samples[n], (images[n % 2], {name: field[n % 2] for name, field in targets.items()}))
+
+
+def test_parts_are_drawn_by_their_shares(make_part: MakePart, annotate: Annotate) -> None:
     """The parts differ in whether anything far from the labelled is known."""
-    listed = make_part("a.json", [annotation()])
-    partial = make_part("b.json", [annotation(bbox=[200, 150, 4, 4])], share=0.0, all_people_listed=False)
-    known = [float((training_set([listed, partial])[n][1]["person_weight"] > 0).float().mean()) for n in range(8)]
-    assert known == [1.0] * 8
+    listed = make_part("a", [annotate()], share=3)
+    partial = make_part("b", [annotate(bbox=[200, 150, 4, 4])], share=1, all_people_listed=False)
+
+    def known(*parts: DataPart) -> list[bool]:
+        samples = training_set(list(parts), replace(GEOMETRY_ONLY, person_share=0.0), length=40, size=65)
+        return [bool((samples[n][1]["person_weight"] > 0).all()) for n in range(40)]
+
+    assert 22 <= sum(known(listed, partial)) <= 38
+    assert all(known(listed, replace(partial, share=0.0)))
     with pytest.raises(UserError, match="one must be above zero"):
-        training_set([partial])
+        training_set([replace(partial, share=0.0)])
 
 
-def test_a_file_without_people_is_refused(make_part: Callable[..., DataPart]) -> None:
+def test_a_file_without_people_is_refused(make_part: MakePart) -> None:
     with pytest.raises(UserError, match=r"a\.json: no picture with a labelled person"):
-        training_set([make_part("a.json", [])])
+        training_set([make_part("a", [])])
+
+
+def test_official_files_as_they_are(make_part: MakePart, annotate: Annotate) -> None:
+    """No flags of our own; a crowd as run lengths, people too small for keypoints, pictures with nobody."""
+    nothing = {"keypoints": [0] * 51, "num_keypoints": 0}
+    crowd_rle = {"size": [220, 300], "counts": [0, 60 * 220, 240 * 220]}  # columns 0 to 59
+    crowd = annotate(iscrowd=1, bbox=[0, 0, 60, 220], segmentation=crowd_rle, **nothing)
+    small = annotate(bbox=[240, 20, 24, 24], segmentation=[[240, 20, 264, 20, 264, 44, 240, 44]], **nothing)
+    part = make_part("a", [annotate(), crowd, small])
+    labels = json.loads(part.annotations.read_text())
+    labels["images"].append({"id": 9, "file_name": "never_read.jpg", "width": 10, "height": 10})
+    part.annotations.write_text(json.dumps(labels))
+    still = replace(GEOMETRY_ONLY, least_zoom=1, most_zoom=1, rotate_share=0, flip_share=0, person_share=0)
+    samples = training_set([part], still, size=321)
+    assert len(samples.parts[0].pictures) == 1
+    targets = {name: field.numpy() for name, field in samples[0][1].items()}
+    # The picture lies in the middle: its pixel (x, y) at (x + 10, y + 50).
+    assert (targets["keypoint_weight"][:, 10:30, 3:8] == 0).all()
+    assert (targets["person_weight"][15:65, 4:16] == 0).all()
+    assert (targets["keypoint_weight"][1, 9:11, 32:34] == 0).all()
+    assert (targets["person_map"][19:22, 64:67] == 1).all()
+    assert (targets["person_weight"][19:22, 64:67] > 0).all()
+    assert targets["centroid_weight"][10, 33] > 0
+    assert targets["centroid_weight"][20, 5] == 0
+    assert targets["keypoint_weight"][:, 20, 20].all()
+
+
+def test_pasted_people_come_from_any_part_that_is_drawn(make_part: MakePart, annotate: Annotate) -> None:
+    poor = make_part("a", [annotate(segmentation=[])])
+    rich = make_part("b", [annotate()], count=2)
+    always = replace(GEOMETRY_ONLY, paste_share=1.0)
+    assert training_set([poor, rich], always).donors.tolist() == [[1, 0], [1, 1]]
+    assert len(training_set([poor, replace(rich, share=0.0)], always).donors) == 0
+    without, with_people = training_set([poor, rich], GEOMETRY_ONLY), training_set([poor, rich], always)
+    assert sum(not equal(without[n], with_people[n]) for n in range(8)) >= 6
+
+
+# --- bad pictures -----------------------------------------------------------------------------------------------------
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_a_missing_picture_is_named_and_never_drawn(
+    make_part: MakePart, annotate: Annotate, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = make_part("a", [annotate()], count=200)
+    (part.images / "7.png").unlink()
+    (part.images / "9.png").write_bytes(b"")
+    samples = training_set([part], length=400)
+    (message,) = messages(caplog)
+    assert message.startswith(f"{part.annotations}: left out 2 of 200 pictures so far: {part.images / '7.png'}: cannot")
+    assert message.endswith(f"{part.images / '9.png'}: is empty")
+    names = [picture.path.name for picture in samples.parts[0].pictures]
+    assert len(names) == 198
+    assert not {"7.png", "9.png"} & set(names)
+    (part.images / "8.png").unlink()
+    with pytest.raises(UserError, match=r"a\.json: 3 of 200 pictures cannot be used, the first: .*7\.png: cannot read"):
+        training_set([part])
+
+
+def test_a_picture_that_turns_out_broken_is_replaced(
+    make_part: MakePart, annotate: Annotate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it was to be shown or to be cut from; all other samples are what they were."""
+    part = make_part("a", [annotate()], count=100)
+    broken, numbers = part.images / "8.png", {"length": 150, "size": 33}
+    always = Augmentation(paste_share=1.0)
+    whole = training_set([part], always, **numbers)
+    before = [whole[n] for n in range(150)]
+    cv2.imwrite(str(broken), np.zeros((10, 20, 3), np.uint8))
+    after = training_set([part], always, **numbers)
+    changed = [n for n in range(150) if not equal(before[n], after[n])]
+    assert 0 < len(changed) < 10
+    reason = f"{broken}: is 20x10, its labels are for 300x220"
+    assert messages(caplog) == [f"{part.annotations}: left out 1 of 100 pictures so far: {reason}"]
+    again = training_set([part], always, **numbers)
+    assert all(equal(after[n], again[n]) for n in changed)
+    shutil.copy(broken, part.images / "9.png")
+    worse = training_set([part], always, **numbers)
+    with pytest.raises(UserError, match=r"a\.json: 2 of 100 pictures cannot be used, the first: .*\.png: is 20x10"):
+        list(map(worse.__getitem__, range(150)))
+
+
+def test_a_broken_donor_counts_against_its_own_part(make_part: MakePart, annotate: Annotate) -> None:
+    few = make_part("few", [annotate(segmentation=[])], count=2)
+    many = make_part("many", [annotate()], count=100, share=1e-9)
+    (many.images / "3.png").write_bytes(b"no picture")
+    samples = training_set([few, many], Augmentation(paste_share=1.0), length=300, size=33)
+    for n in range(300):
+        samples[n]
+    assert [len(part.bad) for part in samples.parts] == [0, 1]

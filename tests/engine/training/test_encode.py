@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from engine import kernels
+from engine.decode import DecodeConfig, decode
 from engine.skeleton import DIRECTED_EDGES, NUM_KEYPOINTS
 from engine.structures import Letterbox
 from engine.training.encode import OUTLINE_WEIGHT, Person, Targets, box_mean, encode, person_size
@@ -51,6 +52,8 @@ def test_shapes_and_dtype() -> None:
         "mid_weight": (32, 9, 11),
         "mask_offsets": (34, 9, 11),
         "mask_weight": (17, 9, 11),
+        "centroid_offsets": (2, 9, 11),
+        "centroid_weight": (9, 11),
         "person_map": (17, 21),
         "person_weight": (17, 21),
     }
@@ -59,7 +62,7 @@ def test_shapes_and_dtype() -> None:
 
 def test_without_people_everything_is_known_to_be_empty() -> None:
     empty = targets()
-    for name in ("keypoint_maps", "mid_weight", "mask_weight", "person_map"):
+    for name in ("keypoint_maps", "mid_weight", "mask_weight", "centroid_weight", "person_map"):
         assert not getattr(empty, name).any()
     assert (empty.keypoint_weight == 1).all()
     assert (empty.person_weight == 1).all()
@@ -155,6 +158,46 @@ def test_person_size_is_the_decode_s() -> None:
         longest = max(width, height)
         expected = max(math.sqrt(max(width, longest / 3) * max(height, longest / 3)), 16)
         assert person_size(one) == pytest.approx(expected, rel=1e-5)
+
+
+# --- the centroids ----------------------------------------------------------------------------------------------------
+
+
+def test_centroids_lie_on_every_mask_with_keypoints_or_without() -> None:
+    posed, unposed = person((0, 0, 20, 30), k0=(10.0, 10.0)), person((48, 32, 24, 16))
+    t = targets(posed, unposed)
+    first, second = cells_in(0, 0, 20, 30), cells_in(48, 32, 24, 16)
+    np.testing.assert_array_equal(t.centroid_weight > 0, first | second)
+    np.testing.assert_allclose(t.centroid_offsets[:, 1, 2], (9.5 - 16, 14.5 - 8))
+    np.testing.assert_allclose(t.centroid_offsets[:, 5, 8], (59.5 - 64, 39.5 - 40))
+    assert t.centroid_weight[1, 2] == pytest.approx(4 / math.sqrt(20 * 30))
+    assert t.centroid_weight[5, 8] == pytest.approx(4 / math.sqrt(24 * 16))
+    assert not t.centroid_offsets[:, ~(first | second)].any()
+
+
+def test_the_centroid_is_that_of_the_mask_not_of_its_box() -> None:
+    angle = np.zeros(HW, bool)
+    angle[8:48, 8:16] = True
+    angle[40:48, 16:72] = True
+    t = targets(replace(person((8, 8, 64, 40)), mask=angle))
+    ys, xs = np.nonzero(angle)
+    np.testing.assert_allclose(t.centroid_offsets[:, 2, 1], (xs.mean() - 8, ys.mean() - 16), rtol=1e-5)
+
+
+def test_where_masks_overlap_no_centroid_is_taught() -> None:
+    large, small = person((0, 0, 64, 64)), person((24, 24, 16, 16))
+    for t in (targets(large, small), targets(small, large)):
+        overlap = cells_in(24, 24, 16, 16)
+        np.testing.assert_array_equal(t.centroid_weight > 0, cells_in(0, 0, 64, 64) & ~overlap)
+        np.testing.assert_allclose(t.centroid_offsets[:, 4, 4], (31.5 - 32, 31.5 - 32))
+
+
+def test_crowds_semantic_masks_and_cores_have_no_centroid() -> None:
+    core = np.zeros(HW, bool)
+    core[8:20, 8:20] = True
+    crowd, several = (replace(person((24, 16, 32, 32)), **{flag: True}) for flag in ("is_crowd", "is_semantic"))
+    for one in (crowd, several, replace(person(None, k0=(12.0, 12.0)), core=core)):
+        assert not targets(one).centroid_weight.any()
 
 
 # --- the person map ---------------------------------------------------------------------------------------------------
@@ -267,6 +310,13 @@ def test_keypoints_never_labelled_teach_nothing_on_the_person_and_r_around_it() 
     assert (away > RADIUS + 2).any()
 
 
+def test_nobody_else_s_ring_reaches_into_known_background() -> None:
+    """Two people without keypoint labels are unknown within R of either, and nowhere between."""
+    a, b = (replace(person((x, 24, 8, 8)), keypoints_known=False) for x in (0, 72))
+    unknown = zero_weight_boxes(targets(a, b))
+    np.testing.assert_array_equal(unknown[3], [x <= 7 + RADIUS or x >= 72 - RADIUS for x in range(0, 81, 8)])
+
+
 def test_a_mask_of_several_people_owns_no_mask_offsets() -> None:
     t = targets(replace(person((24, 16, 32, 32), k0=(40.0, 32.0)), is_semantic=True))
     assert not t.mask_weight.any()
@@ -304,3 +354,25 @@ def test_heads_are_the_targets() -> None:
     # The decode's own sampling finds the keypoint from the cell.
     x = kernels.sample(heads.short_offsets[NOSE, 0], 32.0, 24.0, float(STRIDE)) + 32
     assert x == pytest.approx(30)
+
+
+@pytest.mark.parametrize("radius", [8.0, 16.0, 32.0])
+def test_the_decode_finds_the_same_people_whatever_the_radius(radius: float) -> None:
+    """The disks of the two overlap at R = 32."""
+    right_half = [(0, -40), (4, -44), (8, -42), (16, -28), (22, -8), (26, 10), (10, 12), (12, 34), (13, 56)]
+    figure = np.array([right_half[0], *((side * x, y) for x, y in right_half[1:] for side in (1, -1))])
+    hw, people = (161, 241), []
+    for x, y in ((64.3, 72.6), (151.8, 81.2)):
+        mask = np.zeros(hw, bool)
+        mask[round(y) - 50 : round(y) + 62, round(x) - 30 : round(x) + 30] = True
+        keypoints = np.column_stack([figure + np.array([x, y]), np.full(17, 2)]).astype(np.float32)
+        people.append(Person(keypoints, (x - 30, y - 50, 60.0, 112.0), mask))
+    fields = encode(people, hw, STRIDE, PERSON_STRIDE, radius).heads(STRIDE, Letterbox(hw, hw, (1.0, 1.0)))
+    found = decode(fields, DecodeConfig(radius_px=radius))
+    assert len(found) == 2
+    for one in people:
+        errors = np.hypot(*(found.keypoints_xy - one.keypoints[:, :2]).transpose(2, 0, 1)).max(axis=1)
+        assert errors.min() < 1.0
+        shown = found.mask(int(errors.argmin()))
+        assert one.mask is not None
+        assert (shown & one.mask).sum() / (shown | one.mask).sum() > 0.9

@@ -1,20 +1,25 @@
 import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from engine.model import HEAD_CHANNELS, NetConfig, PosePlusSegNet
+from engine.model import NetConfig, PosePlusSegNet
+from engine.modes import HEAD_CHANNELS
 from engine.training.encode import Person, Targets, encode
-from engine.training.losses import LOSS_WEIGHTS, losses, recursion, total
+from engine.training.losses import LossConfig, known, losses, recursion, total
 
 HW, STRIDE, PERSON_STRIDE, RADIUS = (129, 129), 8, 4, 32.0
+CONFIG = LossConfig()
 WEIGHT_OF = {
     "keypoint_maps": "keypoint_weight",
     "short_offsets": "keypoint_maps",
     "mid_offsets": "mid_weight",
     "mask_offsets": "mask_weight",
+    "centroid_offsets": "centroid_weight",
     "person_map": "person_weight",
 }
 
@@ -42,17 +47,17 @@ def perfect_heads(targets: dict[str, Tensor], sureness: float) -> dict[str, Tens
     return heads
 
 
-def parts(heads: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(v) for name, v in losses(heads, targets, radius=RADIUS, stride=STRIDE).items()}
+def parts(heads: dict[str, Tensor], targets: dict[str, Tensor], config: LossConfig = CONFIG) -> dict[str, float]:
+    values = losses(heads, targets, known(targets), config, radius=RADIUS, stride=STRIDE)
+    return dict(zip(HEAD_CHANNELS, values.tolist(), strict=True))
 
 
 def test_perfect_outputs_cost_nothing() -> None:
     targets = scene()
     got = parts(perfect_heads(targets, 20.0), targets)
-    assert list(got) == list(HEAD_CHANNELS) == list(LOSS_WEIGHTS)
     assert got["keypoint_maps"] < 1e-6
     assert got["person_map"] < 1e-6
-    for name in ("short_offsets", "mid_offsets", "mask_offsets"):
+    for name in ("short_offsets", "mid_offsets", "mask_offsets", "centroid_offsets"):
         assert got[name] == pytest.approx(0, abs=1e-4)
 
 
@@ -107,10 +112,58 @@ def test_a_vector_error_is_its_l1_length_over_the_radius() -> None:
     assert parts(heads, targets)["short_offsets"] == pytest.approx(4 / RADIUS, rel=1e-5)
 
 
+def test_shares_of_a_batch_add_up_to_the_whole() -> None:
+    """What several processes do: each divides by the counts of all."""
+    targets = scene()
+    empty = {name: torch.zeros_like(target) for name, target in targets.items()}
+    torch.manual_seed(0)
+    heads = {name: torch.randn(head.shape) for name, head in zero_heads(targets).items()}
+    both = {name: torch.cat([targets[name], empty[name]]) for name in targets}
+    twice = {name: torch.cat([head, head]) for name, head in heads.items()}
+    whole = losses(twice, both, known(both), CONFIG, radius=RADIUS, stride=STRIDE)
+    counts = known(targets) + known(empty)
+    shares = [losses(heads, part, counts, CONFIG, radius=RADIUS, stride=STRIDE) for part in (targets, empty)]
+    torch.testing.assert_close(shares[0] + shares[1], whole)
+    assert (whole > 0).all()
+
+
 def test_total_is_the_weighted_sum() -> None:
-    values = {name: torch.tensor(float(n + 1)) for n, name in enumerate(HEAD_CHANNELS)}
-    expected = sum(LOSS_WEIGHTS[name] * (n + 1) for n, name in enumerate(HEAD_CHANNELS))
-    assert float(total(values)) == pytest.approx(expected)
+    config = LossConfig(1, 2, 3, 4, 5, 6)
+    assert list(HEAD_CHANNELS) == [
+        "keypoint_maps",
+        "short_offsets",
+        "mid_offsets",
+        "mask_offsets",
+        "centroid_offsets",
+        "person_map",
+    ]
+    assert float(total(torch.tensor([1.0, 10, 100, 1000, 10000, 100000]), config)) == 654321
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mid_steps": -1}, "[losses] mid_steps: expected at least 0, got -1"),
+        ({"person_map": -0.5}, "[losses] person_map: expected at least 0, got -0.5"),
+        ({"aux": float("nan")}, "[losses] aux: expected at least 0, got nan"),
+    ],
+)
+def test_negative_weights_and_steps_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        LossConfig(**values)
+
+
+def test_without_recursion_an_offset_s_loss_is_that_of_the_offset() -> None:
+    """A constant error of 3 and -1 px: 4 px of L1 as it is said."""
+    targets = scene()
+    heads = perfect_heads(targets, 20.0)
+    heads["mid_offsets"] = heads["mid_offsets"] + torch.tensor([3.0, -1.0]).repeat(32)[None, :, None, None]
+    assert parts(heads, targets, LossConfig(mid_steps=0))["mid_offsets"] == pytest.approx(4 / RADIUS, rel=1e-5)
+    assert parts(heads, targets, LossConfig(mid_steps=1))["mid_offsets"] < 3 / RADIUS  # the short offsets mend it
+    heads = perfect_heads(targets, 20.0)
+    heads["mask_offsets"] = heads["mask_offsets"] * 1.2  # of each step's rest a fifth is left: 0.2, 0.04, 0.008
+    plain, followed = (parts(heads, targets, LossConfig(mask_steps=steps))["mask_offsets"] for steps in (0, 2))
+    assert followed == pytest.approx((0.2 + 0.008) / 2 / 0.2 * plain, rel=0.05)
 
 
 def reference_recursion(base: np.ndarray, field: np.ndarray, steps: int) -> np.ndarray:
@@ -139,7 +192,7 @@ def test_an_empty_picture_costs_only_its_maps() -> None:
     targets = {name: torch.from_numpy(getattr(empty, name))[None] for name in Targets.__slots__}
     heads = {name: head + 3 for name, head in zero_heads(targets).items()}
     got = parts(heads, targets)
-    assert [got[name] for name in ("short_offsets", "mid_offsets", "mask_offsets")] == [0, 0, 0]
+    assert [got[name] for name in HEAD_CHANNELS if name.endswith("offsets")] == [0, 0, 0, 0]
     assert got["keypoint_maps"] == pytest.approx(math.log1p(math.exp(3)), rel=1e-4)
 
 
@@ -148,7 +201,7 @@ def test_gradients_reach_every_output_channel_and_the_trunk() -> None:
     net = PosePlusSegNet(NetConfig("mobile", refine_width=16)).train()
     targets = scene()
     image = torch.randint(0, 256, (1, *HW, 3), dtype=torch.uint8)
-    total(losses(net(image), targets, radius=RADIUS, stride=STRIDE)).backward()
+    total(losses(net(image), targets, known(targets), CONFIG, radius=RADIUS, stride=STRIDE), CONFIG).backward()
     gradients = {name: p.grad for name, p in net.named_parameters()}
     for name in ("heads.weight", "refine.pose_out.weight", "refine.seg_out.weight", "refine.outline_out.weight"):
         gradient = gradients[name]

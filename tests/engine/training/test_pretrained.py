@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.model import HEAD_CHANNELS, NetConfig, PosePlusSegNet
+from engine.model import NetConfig, PosePlusSegNet
+from engine.modes import HEAD_CHANNELS
 from engine.training.pretrained import load_pretrained
 from engine.weights import save_weights
 
@@ -31,9 +32,9 @@ def bodypix(net: PosePlusSegNet) -> dict[str, Tensor]:
             number, _, parameter = rest.partition(".")
             name = f"{part}.{int(number) + 1}.{parameter}"  # noqa: PLW2901
         tensors[name] = torch.full_like(tensor, len(tensors) + 1.0)
-    for name, channels in HEAD_CHANNELS.items():
-        tensors[f"head.{BODYPIX_NAMES[name]}.weight"] = torch.full((channels, 1024, 1, 1), 64.0 + len(tensors))
-        tensors[f"head.{BODYPIX_NAMES[name]}.bias"] = torch.full((channels,), 64.0 + len(tensors))
+    for name, head in BODYPIX_NAMES.items():
+        tensors[f"head.{head}.weight"] = torch.full((HEAD_CHANNELS[name], 1024, 1, 1), 64.0 + len(tensors))
+        tensors[f"head.{head}.bias"] = torch.full((HEAD_CHANNELS[name],), 64.0 + len(tensors))
     return tensors
 
 
@@ -47,8 +48,9 @@ def test_bodypix_layers_are_counted_from_one_and_offsets_in_units(tmp_path: Path
     assert (state["trunk.depthwise.0.weight"] == tensors["depthwise.1.weight"]).all()
     assert (state["trunk.pointwise.12.bias"] == tensors["pointwise.13.bias"]).all()
     assert (state["trunk.stem.weight"] == tensors["stem.weight"]).all()
-    parts = torch.split(state["heads.bias"], list(HEAD_CHANNELS.values()))
-    for name, part in zip(HEAD_CHANNELS, parts, strict=True):
+    parts = dict(zip(HEAD_CHANNELS, torch.split(state["heads.bias"], list(HEAD_CHANNELS.values())), strict=True))
+    assert (parts.pop("centroid_offsets") == 0).all()  # BodyPix knows none
+    for name, part in parts.items():
         unit = 32 if name.endswith("offsets") else 1
         assert (part * unit == tensors[f"head.{BODYPIX_NAMES[name]}.bias"]).all()
 
@@ -76,6 +78,17 @@ def test_own_weights_of_a_smaller_network_leave_the_rest(tmp_path: Path, half: b
     assert all(name.startswith("refine.") for name in left)
     assert torch.equal(refined.refine.coarse[0].weight, before)  # type: ignore[union-attr, index, arg-type]
     torch.testing.assert_close(refined.heads.weight, plain.heads.weight, atol=1e-3 if half else 0, rtol=0)
+
+
+@pytest.mark.parametrize(("had", "has"), [(True, False), (False, True), (True, True)])
+def test_an_auxiliary_head_is_copied_where_both_have_one(tmp_path: Path, had: bool, has: bool) -> None:
+    source, net = (PosePlusSegNet(NetConfig("mobile", refine=False, aux=aux)) for aux in (had, has))
+    weights = source.state_dict()
+    torch.save({"config": "", "step": 0, "net": {}, "average": weights, "optimiser": {}}, tmp_path / "last.pt")
+    left = load_pretrained(net, tmp_path / "last.pt")
+    assert left == (["aux_heads.weight", "aux_heads.bias"] if has and not had else [])
+    own = net.state_dict()
+    assert all(torch.equal(own[name], weights[name]) for name in own if name not in left)
 
 
 def test_a_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
