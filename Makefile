@@ -4,14 +4,16 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+DURATION := 60
 
-.PHONY: help demo test check format setup setup-dev clean distclean
+.PHONY: help demo test check format bench setup setup-dev clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       set up, then run the program on the sample clip"
 	@echo "make test       set up, then format check, lint, types, import rules and tests"
 	@echo "make check      the checks of 'make test' alone, without setting up"
+	@echo "make bench      measure the live program on a camera on loopback; DURATION=600 for longer than a minute"
 	@echo "make format     reformat the code and apply safe lint fixes"
 	@echo "make clean      remove results and caches        make distclean   also remove .venv"
 
@@ -37,6 +39,10 @@ check:
 format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python tools/bench_live.py --duration $(DURATION)
+	$(BIN)/python tools/bench_live.py --duration $(DURATION) --window
 
 clean:
 	rm -rf out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,13 +16,18 @@ from app.messages import accept_any_text, discard_stdout, explained_imports, pri
 from engine.errors import UserError
 
 COMMANDS: Final = {
+    "gui": "open the window on a camera, a clip or a stream (the default)",
     "run": "find everybody in clips and pictures; write annotated video and data",
+    "figure": "draw every step of the method on a picture, as in the paper's Figure 1",
+    "monitor": "show how fast each stage is on a source, and what is dropped where",
     "eval": "measure keypoint AP and person-mask AP on a COCO data set",
     "train": "train a network",
+    "ablate": "measure what each switch of the decode brings, on one network and a COCO data set",
+    "info": "show what a network costs: parameters, multiply-accumulates, output shapes",
     "export": "turn trained weights into ONNX, or release them under a name",
     "doctor": "show what this machine offers the program",
 }
-_MODULES: Final = {"eval": "app.evaluate"}
+_MODULES: Final = {"eval": "app.evaluate", "gui": "app.gui.command"}
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
@@ -65,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments:
-        build_parser().print_help(sys.stderr)
-        return 2
+    arguments = arguments or ["gui"]
     options = build_parser(next((a for a in arguments if a in COMMANDS), None)).parse_args(arguments)
     status: int = _module(options.command).run(options)
     return status

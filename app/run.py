@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from app.messages import print_error, print_warning
-from app.options import add_model_arguments, describe, make_folder, open_estimator, share, whole_number
+from app.options import MIN_SCORE, add_model_arguments, describe, make_folder, open_estimator, share, whole_number
 from app.tables import print_table, progress_bar
-from engine.decode import DecodeConfig
 from engine.errors import UserError
 from engine.estimator import Estimator
 from engine.structures import ByteArray
+from pipeline.addresses import redacted
 from pipeline.frames import FrameResult, StageStats
 from pipeline.overlays import OVERLAY_NAMES, OverlayStyle
 from pipeline.render import draw
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "For each SOURCE, say clip.avi, it writes DIR/clip.mp4 (of a picture: DIR/clip.png) and DIR/clip.ndjson, one "
         "line of JSON for each frame. A source that cannot be read is reported, the others are still done."
     )
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="video or picture files")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="video or picture files, folders of pictures")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--save",
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show-scores", action="store_true", help="write each person's score above them")
     parser.add_argument(
         "--min-score",
-        default=0.15,
+        default=MIN_SCORE,
         type=share,
         metavar="P",
         help="leave out people whose score is below, 0 to 1 (default: %(default)s)",
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Process every source; a bad one is reported and the others still run. 0, or 2 if any was bad."""
     failed = False
-    with open_estimator(options, DecodeConfig(min_score=options.min_score)) as estimator:
+    with open_estimator(options, min_score=options.min_score) as estimator:
         make_folder(options.out)
         print(describe(options, estimator), flush=True)
         taken: set[str] = set()
@@ -71,8 +71,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _process(uri: str, taken: set[str], estimator: Estimator, options: argparse.Namespace) -> None:
     source = open_source(uri, options.max_frames)
+    if source.live:
+        raise UserError(f"{redacted(uri)}: run reads files; watch a camera or a stream with gui or monitor")
     is_clip = not isinstance(source, ImageSource)
-    sinks = _sinks(source, options.out / _free_stem(Path(uri).stem, taken), options.save)
+    sinks = _sinks(source, options.out / _free_stem(Path(uri).resolve().stem, taken), options.save)
     _keep_sources(sinks, options.sources)
     if is_clip:  # else the first frame's start-up would spoil the table of stages; one picture is quicker without
         estimator.warmup((source.info.height, source.info.width))

@@ -77,16 +77,16 @@ class DecodeConfig:
     centroid: Centroid = "both"
     mean_weight: float = 0.3
     person_threshold: float = 0.5
-    distance_threshold: float = 0.4
+    distance_threshold: float = 0.35
     min_span_px: float = 16.0
-    mask_doubt: float = 0.5
+    mask_doubt: float = 1.0
     mask_self_steps: int = 3
     mask_short_steps: int = 0
     density: bool = True
-    cluster_distance: float = 0.3
-    cluster_weight: float = 0.3
+    cluster_distance: float = 0.4
+    cluster_weight: float = 0.2
     min_score: float = 0.003
-    mask_min_score: float = 0.1
+    mask_min_score: float = 0.15
     max_instances: int = 100
 
     def __post_init__(self) -> None:

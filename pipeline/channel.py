@@ -5,6 +5,7 @@ either side may end the channel at any time, and whoever waits on it wakes up.
 """
 
 import threading
+import time
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -32,6 +33,20 @@ class Channel(Generic[T]):
         self._items: deque[T] = deque()
         self._closed = False
         self._changed = threading.Condition()
+        self._waited_s = 0.0
+        self._waiting_since_s: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be put any more."""
+        return self._closed
+
+    @property
+    def waited_s(self) -> float:
+        """How long in all `put` has waited for room, seconds; what `dropped` is for a lossy channel."""
+        with self._changed:
+            since_s = self._waiting_since_s
+            return self._waited_s + (0.0 if since_s is None else time.perf_counter() - since_s)
 
     def put(self, item: T) -> None:
         """Hand over one item.
@@ -40,8 +55,8 @@ class Channel(Generic[T]):
             Closed: the channel has ended, before or while waiting for room; the item was not taken.
         """
         with self._changed:
-            while not self._lossy and len(self._items) == self._capacity and not self._closed:
-                self._changed.wait()
+            if not self._lossy:
+                self._wait_for_room()
             if self._closed:
                 raise Closed
             if len(self._items) == self._capacity:
@@ -61,13 +76,15 @@ class Channel(Generic[T]):
                 self._changed.wait()
             return self._take()
 
-    def poll(self) -> T | None:
-        """Take the oldest item, or None if there is none at the moment.
+    def poll(self, wait_s: float = 0.0) -> T | None:
+        """Take the oldest item, or None if there is none within `wait_s` seconds.
 
         Raises:
             Closed: the channel has ended and is empty.
         """
         with self._changed:
+            if wait_s > 0:
+                self._changed.wait_for(lambda: self._items or self._closed, wait_s)
             return self._take() if self._items or self._closed else None
 
     def close(self) -> None:
@@ -82,6 +99,15 @@ class Channel(Generic[T]):
             self._closed = True
             self._items.clear()
             self._changed.notify_all()
+
+    def _wait_for_room(self) -> None:
+        if len(self._items) < self._capacity or self._closed:
+            return
+        self._waiting_since_s = begin_s = time.perf_counter()
+        while len(self._items) == self._capacity and not self._closed:
+            self._changed.wait()
+        self._waiting_since_s = None
+        self._waited_s += time.perf_counter() - begin_s
 
     def _take(self) -> T:
         if not self._items:

@@ -1,13 +1,13 @@
 """PyAV's side of a video file: open it, take its packets apart one by one, turn frames upright, keep the time.
 
-Read in this order by `pipeline.sources.FileSource`: `open_container`, `video_stream`, `PacketReader`, `upright`,
-`MediaClock`.
+Read in this order by `pipeline.clips.FileSource`: `open_container`, `video_stream`, `PacketReader`, `MediaClock`,
+`Upright`.
 """
 
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import av
 import numpy as np
@@ -79,6 +79,15 @@ class PacketReader:
         self.ended_badly = False
         self.reason = ""
 
+    def seek(self, seconds: float) -> None:
+        """Let the next `frames` begin with the key frame before this stamp, roughly, and forget the damage so far.
+
+        Raises:
+            av.FFmpegError: there is no going to another place in this file.
+        """
+        self.bad_count, self.ended_badly, self.reason = 0, False, ""
+        self._container.seek(round(seconds * av.time_base))
+
     def frames(self) -> Iterator[av.VideoFrame]:
         """Every frame that can be decoded, in presentation order. Never raises for damage."""
         held: Packet | None = None
@@ -131,40 +140,72 @@ class MediaClock:
     interval after the one before.
     """
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, start_s: float | None) -> None:
+        """`start_s` is the first frame's `stamp_s`."""
         self._interval_s = 1 / fps
-        self._shift_s: float | None = None
+        self._shift_s = None if start_s is None else -start_s
         self._last_s = -self._interval_s
         self.end_s = 0.0
 
     def seconds(self, frame: av.VideoFrame) -> float:
         """When `frame` is due, seconds after the first; call once per frame, in order."""
         due_s = self._last_s + self._interval_s
-        if frame.pts is None or frame.time_base is None:
+        if (stamp := stamp_s(frame)) is None:
             self._last_s = due_s
         else:
-            stamp_s = float(frame.pts * frame.time_base)
-            if self._shift_s is None or stamp_s + self._shift_s <= self._last_s:
-                self._shift_s = due_s - stamp_s
-            self._last_s = stamp_s + self._shift_s
+            if self._shift_s is None or stamp + self._shift_s <= self._last_s:
+                self._shift_s = due_s - stamp
+            self._last_s = stamp + self._shift_s
         self.end_s = self._last_s + self._interval_s
         return self._last_s
 
 
-def upright(frame: av.VideoFrame) -> ByteArray:
-    """A decoded frame as BGR uint8 (H, W, 3), C-contiguous, with the file's display matrix applied.
+def stamp_s(frame: av.VideoFrame) -> float | None:
+    """The time that the file gives a frame, seconds on the file's own clock; None if it has none."""
+    return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
 
-    The matrix takes (x, y) to (a x + c y, b x + d y), y down; cameras store quarter turns and mirrors only.
+
+class Upright:
+    """Turns decoded frames into pictures that stand upright; one for each stream, for it remembers how that lies."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, int, int] | None = None
+        self._turn = _Turn(False, False, False)
+
+    def __call__(self, frame: av.VideoFrame) -> ByteArray:
+        """`frame` as BGR uint8 (H, W, 3), C-contiguous, with the file's display matrix applied."""
+        # The matrix itself is looked at only when something has changed: asking PyAV for it ties the frame into a
+        # ring of references, and hundreds of megabytes would wait for the garbage collector.
+        seen = (frame.rotation, frame.width, frame.height)
+        if seen != self._seen:
+            self._seen, self._turn = seen, _turn(frame)
+        # One thread: PyAV makes a scaler for each frame, and by default each would start threads of its own.
+        image: ByteArray = frame.to_ndarray(format="bgr24", threads=1).astype(np.uint8, copy=False)
+        if not any(self._turn):
+            return image
+        if self._turn.transpose:
+            image = image.swapaxes(0, 1)
+        return np.ascontiguousarray(image[:: -1 if self._turn.mirror_y else 1, :: -1 if self._turn.mirror_x else 1])
+
+
+class _Turn(NamedTuple):
+    """What to do in this order: swap the axes, then mirror."""
+
+    transpose: bool
+    mirror_x: bool
+    mirror_y: bool
+
+
+def _turn(frame: av.VideoFrame) -> _Turn:
+    """How to apply the frame's display matrix.
+
+    It takes (x, y) to (a x + c y, b x + d y), y down; cameras store quarter turns and mirrors only.
     """
-    # One thread: PyAV makes a scaler for each frame, and by default each would start threads of its own.
-    image: ByteArray = frame.to_ndarray(format="bgr24", threads=1).astype(np.uint8, copy=False)
     side_data: Any = frame.side_data  # a mapping, which PyAV's type hints do not say
     if "DISPLAYMATRIX" not in side_data:
-        return image
+        return _Turn(False, False, False)
     matrix = np.frombuffer(side_data["DISPLAYMATRIX"], dtype="<i4")
     a, b, _, c, d, *_ = (int(value) for value in matrix)
     if abs(a) < abs(b):
-        image, mirror_x, mirror_y = image.swapaxes(0, 1), c < 0, b < 0
-    else:
-        mirror_x, mirror_y = a < 0, d < 0
-    return np.ascontiguousarray(image[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
+        return _Turn(True, c < 0, b < 0)
+    return _Turn(False, a < 0, d < 0)

@@ -10,19 +10,20 @@ import dataclasses
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from engine.structures import ByteArray, Heads, Instances
 from pipeline.channel import Channel, Closed
+from pipeline.durations import Durations
 from pipeline.frames import Frame, FrameResult, Rendered, StageStats
-from pipeline.sources import Source
+from pipeline.gate import Gate, Pausable
+from pipeline.source_base import Source
 
 STAGES: Final = ("capture", "infer", "decode", "render")
+TAKERS: Final = (*STAGES[1:], "reader")  # each takes from a channel of its own
 JOIN_TIMEOUT_S: Final = 10.0  # a stage ends after the step it is in; the slowest step is one inference on a small CPU
-SPANS_KEPT: Final = 20_000  # per stage, for the statistics: eleven minutes at 30 fps
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
@@ -40,33 +41,15 @@ class _Inferred(NamedTuple):
     stage_ms: dict[str, float]
 
 
-class _StageClock:
-    """Begin and end of a stage's last steps: written by its thread, read by any."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._count = 0
-        self._spans_s: deque[tuple[float, float]] = deque(maxlen=SPANS_KEPT)
-
-    def record(self, begin_s: float, end_s: float) -> float:
-        """Add one step; returns its milliseconds."""
-        with self._lock:
-            self._count += 1
-            self._spans_s.append((begin_s, end_s))
-        return (end_s - begin_s) * 1e3
-
-    def snapshot(self) -> tuple[int, list[tuple[float, float]]]:
-        with self._lock:
-            return self._count, list(self._spans_s)
-
-
 class Pipeline:
     """Runs a source through the network and the decoder: `with Pipeline(...) as p: for rendered in p: ...`.
 
     A pipeline runs once. One thread reads it, by iterating (waits, for files) or by `poll` (never waits, for a GUI).
 
-    Attributes:
-        keep_heads: whether results carry the network's outputs; may be changed while running.
+    Attributes, which may all be set while it runs and hold from the next frame on:
+        keep_heads: whether results carry the network's outputs.
+        render: a result to its canvas, uint8 (H, W, 3).
+        tap: called with every rendered frame, in the render thread: must be quick, and must not touch a window.
     """
 
     def __init__(
@@ -83,19 +66,21 @@ class Pipeline:
             source: entered, iterated and left by the capture thread.
             infer: uint8 (H, W, 3) BGR, read-only, to heads; called in one thread only.
             decode: heads to instances in source pixels; called in one thread only.
-            render: a result to its canvas, uint8 (H, W, 3). None: the canvas is the frame's own image.
+            render: see the class. None: the canvas is the frame's own image.
             keep_heads: see the class.
         """
         self.keep_heads = keep_heads
+        self.render: Callable[[FrameResult], ByteArray] = render if render is not None else _plain_image
+        self.tap: Callable[[Rendered], None] | None = None
         self._source = source
+        self._gate = Gate()
         self._infer = infer
         self._decode = decode
-        self._render = render if render is not None else _plain_image
         self._captured: Channel[_Captured] = Channel(1, source.live)
         self._inferred: Channel[_Inferred] = Channel(1, source.live)
         self._decoded: Channel[FrameResult] = Channel(1, source.live)
         self._rendered: Channel[Rendered] = Channel(1, source.live)
-        self._clocks = {stage: _StageClock() for stage in STAGES}
+        self._clocks = {stage: Durations() for stage in STAGES}
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -109,18 +94,54 @@ class Pipeline:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Frames replaced in front of each taker: infer, decode, render, reader. Its first large one is too slow."""
-        return {
-            "infer": self._captured.dropped,
-            "decode": self._inferred.dropped,
-            "render": self._decoded.dropped,
-            "reader": self._rendered.dropped,
-        }
+        """Frames replaced in front of each taker: infer, decode, render, reader; always 0 unless the source is live."""
+        return {taker: channel.dropped for taker, channel in self._channels().items()}
+
+    @property
+    def waited_s(self) -> dict[str, float]:
+        """Seconds that finished work waited in front of each taker, as in `dropped`; always 0 if the source is live."""
+        return {taker: channel.waited_s for taker, channel in self._channels().items()}
+
+    @property
+    def durations(self) -> dict[str, Durations]:
+        """How long each stage worked on its last frames; capture's time includes waiting for the source."""
+        return dict(self._clocks)
 
     def stats(self) -> list[StageStats]:
         """One line per stage that has finished a frame, in the order of the stages; any thread, at any time."""
-        snapshots = [(stage, *self._clocks[stage].snapshot()) for stage in STAGES]
-        return [StageStats.from_spans(stage, spans, count) for stage, count, spans in snapshots if count]
+        lines = []
+        for stage, clock in self._clocks.items():
+            if clock.count:
+                spans_s = [(end_s - step_s, end_s) for end_s, step_s in clock.since().tolist()]
+                lines.append(StageStats.from_spans(stage, spans_s, clock.count))
+        return lines
+
+    def pause(self) -> None:
+        """Hold the picture. A live source is still read, but its frames go nowhere.
+
+        Raises:
+            TypeError: the source is a recording that cannot wait by itself (see `pipeline.playback`).
+        """
+        self._pausable().pause()
+
+    def resume(self) -> None:
+        """Let the picture go on after `pause`."""
+        self._pausable().resume()
+
+    def step(self) -> None:
+        """While paused, show one more frame."""
+        self._pausable().step()
+
+    def _pausable(self) -> Pausable:
+        if isinstance(self._source, Pausable):
+            return self._source
+        if self._source.live:
+            return self._gate
+        raise TypeError("this recording cannot wait by itself: read it through pipeline.playback")
+
+    def _channels(self) -> dict[str, Channel[Any]]:
+        channels = (self._captured, self._inferred, self._decoded, self._rendered)
+        return dict(zip(TAKERS, channels, strict=True))
 
     def __enter__(self) -> Self:
         if self._threads:
@@ -158,6 +179,7 @@ class Pipeline:
         self._inferred.abort()
         self._decoded.abort()
         self._rendered.abort()
+        self._source.stop()
 
     def __iter__(self) -> Iterator[Rendered]:
         return self
@@ -171,14 +193,14 @@ class Pipeline:
             self._end()
         raise StopIteration
 
-    def poll(self) -> Rendered | None:
-        """A picture that has not been read yet (the newest one of a live source), or None. Never waits.
+    def poll(self, wait_s: float = 0.0) -> Rendered | None:
+        """A picture that has not been read yet (the newest one of a live source), or None if none comes in `wait_s`.
 
         None also when the end was reached: see `finished`. Raises the first error of any stage.
         """
         self._check_started()
         try:
-            return self._rendered.poll()
+            return self._rendered.poll(wait_s)
         except Closed:
             self._end()
         return None
@@ -209,13 +231,14 @@ class Pipeline:
     def _run_capture(self) -> None:
         with self._source as source:
             frames = iter(source)
-            while True:
+            while not self._captured.ended:  # a stop that came before the source was entered has not reached it
                 begin_s = time.perf_counter()
                 frame = next(frames, None)
                 if frame is None:
                     return
-                capture_ms = self._clocks["capture"].record(begin_s, time.perf_counter())
-                self._captured.put(_Captured(frame, {"capture": capture_ms}))
+                capture_ms = self._note("capture", begin_s)
+                if self._gate.passes():
+                    self._captured.put(_Captured(frame, {"capture": capture_ms}))
 
     def _step_infer(self, item: _Captured) -> _Inferred:
         heads, infer_ms = self._timed("infer", self._infer, item.frame.image)
@@ -227,13 +250,22 @@ class Pipeline:
         return FrameResult(item.frame, instances, heads, {**item.stage_ms, "decode": decode_ms})
 
     def _step_render(self, result: FrameResult) -> Rendered:
-        canvas, render_ms = self._timed("render", self._render, result)
-        return Rendered(dataclasses.replace(result, stage_ms={**result.stage_ms, "render": render_ms}), canvas)
+        canvas, render_ms = self._timed("render", self.render, result)
+        rendered = Rendered(dataclasses.replace(result, stage_ms={**result.stage_ms, "render": render_ms}), canvas)
+        if (tap := self.tap) is not None:
+            tap(rendered)
+        return rendered
 
     def _timed(self, stage: str, function: Callable[[Argument], Value], argument: Argument) -> tuple[Value, float]:
         begin_s = time.perf_counter()
         value = function(argument)
-        return value, self._clocks[stage].record(begin_s, time.perf_counter())
+        return value, self._note(stage, begin_s)
+
+    def _note(self, stage: str, begin_s: float) -> float:
+        """Add a step that ends now; returns its milliseconds."""
+        end_s = time.perf_counter()
+        self._clocks[stage].add(end_s, end_s - begin_s)
+        return (end_s - begin_s) * 1e3
 
 
 def _pump(inp: Channel[Argument], step: Callable[[Argument], Value], out: Channel[Value]) -> None:

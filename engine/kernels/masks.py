@@ -138,8 +138,9 @@ def _distance(first: Array, last: Array, points: Array, weights: Array, size: fl
     for k in range(len(weights)):
         if weights[k] > 0:
             x, y = points[k, 0], points[k, 1]
-            miss = min(math.hypot(first[k, 0] - x, first[k, 1] - y), math.hypot(last[k, 0] - x, last[k, 1] - y))
-            total += weights[k] * min(miss / size, 1.0)
+            before = (first[k, 0] - x) ** 2 + (first[k, 1] - y) ** 2
+            after = (last[k, 0] - x) ** 2 + (last[k, 1] - y) ** 2
+            total += weights[k] * min(math.sqrt(min(before, after)) / size, 1.0)
             weight += weights[k]
     return total / weight if weight > 0 else math.inf
 

@@ -27,14 +27,30 @@ def program(root: Path, *arguments: object, **options: Any) -> subprocess.Popen[
     return subprocess.Popen(command, **{**streams, **options})
 
 
-def test_no_command_shows_what_there_is(call: Callable[..., Any]) -> None:
-    ended = call()
-    assert ended.status == 2
-    assert ended.out == ""
-    assert ended.err.startswith("usage: main.py")
-    for name, text in cli.COMMANDS.items():
-        assert name in ended.err
-        assert text.split()[0] in ended.err
+def test_help_shows_what_there_is() -> None:
+    text = cli.build_parser().format_help()
+    assert text.startswith("usage: main.py")
+    for name, purpose in cli.COMMANDS.items():
+        assert name in text
+        assert purpose.split()[0] in text
+
+
+def test_no_command_opens_the_window(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    class Window:
+        @staticmethod
+        def add_arguments(parser: Any) -> None:
+            pass
+
+        @staticmethod
+        def run(options: Any) -> int:
+            opened.append(options.command)
+            return 0
+
+    monkeypatch.setattr(cli, "_module", lambda name: Window)
+    assert call().status == 0
+    assert opened == ["gui"]
 
 
 def test_unknown_command(call: Callable[..., Any]) -> None:

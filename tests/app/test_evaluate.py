@@ -66,7 +66,8 @@ def test_tables_and_files(arguments: tuple[object, ...], coco_set: Path, call: C
     truth = COCO(coco_set / "labels.json")
     poses = truth.loadRes(str(results / "keypoints.json"))
     masks = truth.loadRes(str(results / "segm.json"))
-    assert len(poses.anns) == len(masks.anns) == 1
+    assert len(poses.anns) == 1
+    assert len(masks.anns) >= 1  # somebody found by the mask alone may come on top
     assert masks.annToMask(masks.anns[1]).shape == (512, 512)
     assert sorted(path.name for path in results.iterdir()) == ["keypoints.json", "segm.json"]
 

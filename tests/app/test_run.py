@@ -99,7 +99,7 @@ def test_ndjson_schema(finished: Any) -> None:
 
 
 def check_instance(instance: dict[str, Any], width: int, height: int) -> None:
-    assert list(instance) == ["score", "bbox_xywh", "keypoints", "mask"]
+    assert list(instance) == ["score", "mask_score", "bbox_xywh", "keypoints", "mask"]
     assert isinstance(instance["score"], float)
     assert 0.15 <= instance["score"] <= 1
     x, y, box_width, box_height = instance["bbox_xywh"]
@@ -241,7 +241,7 @@ def make_audio(path: Path) -> None:
         (make_missing, "no such file"),
         (make_empty, "the file is empty"),
         (make_text, ""),
-        (make_folder, "is a folder, expected a video or picture file"),
+        (make_folder, "is a folder, expected a video or picture file or a folder of pictures"),
         (make_audio, ""),
     ],
 )

@@ -151,6 +151,57 @@ def test_poll_makes_room_for_a_waiting_putter() -> None:
     assert channel.poll() == 2
 
 
+def test_poll_may_wait_for_an_item() -> None:
+    channel: Channel[int] = Channel()
+    poller = Helper(lambda: channel.poll(WAIT_S))
+    assert poller.waits()
+    channel.put(1)
+    assert poller.join().value == 1
+
+
+def test_poll_gives_up_when_nothing_comes() -> None:
+    channel: Channel[int] = Channel()
+    assert channel.poll(0.001) is None
+
+
+def test_close_releases_a_poll_that_waits() -> None:
+    channel: Channel[int] = Channel()
+    poller = Helper(lambda: channel.poll(WAIT_S))
+    assert poller.waits()
+    channel.close()
+    assert poller.join().closed
+
+
+def test_the_time_that_put_waits_for_room_is_counted_while_it_waits_and_afterwards() -> None:
+    channel: Channel[int] = Channel()
+    channel.put(1)
+    assert channel.waited_s == 0.0
+    putter = Helper(lambda: channel.put(2))
+    assert putter.waits()
+    during_s = channel.waited_s
+    assert during_s > 0.0
+    channel.get()
+    putter.join()
+    after_s = channel.waited_s
+    assert after_s >= during_s
+    assert channel.waited_s == after_s
+
+
+def test_a_lossy_channel_never_waits() -> None:
+    channel: Channel[int] = Channel(lossy=True)
+    for item in range(5):
+        channel.put(item)
+    assert channel.waited_s == 0.0
+
+
+@pytest.mark.parametrize("end", [Channel.close, Channel.abort])
+def test_whether_it_has_ended_can_be_asked(end: Callable[[Channel[int]], None]) -> None:
+    channel: Channel[int] = Channel()
+    assert not channel.ended
+    end(channel)
+    assert channel.ended
+
+
 def test_capacity_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least 1, got 0"):
         Channel(capacity=0)

@@ -1,9 +1,17 @@
+"""Style, colours, and the layers that show people: masks, poses, scores."""
+
+import dataclasses
+
 import numpy as np
 import pytest
 
-from engine.skeleton import EDGES, NUM_KEYPOINTS
+from engine.skeleton import EDGES, KEYPOINT_NAMES, NUM_KEYPOINTS, RIGHT_SHOULDER
 from engine.structures import MAX_INSTANCES, Instances
-from pipeline.overlays import OVERLAYS, OverlayStyle, colour_table, draw_masks, draw_pose, instance_colour, line_px
+from pipeline.overlays import LAYER_NAMES, LAYERS, OVERLAY_NAMES, FieldLayer, OverlayStyle, instance_colour
+from pipeline.overlays.masks import draw_masks
+from pipeline.overlays.palette import PART_COLOURS, PARTS, colour_table, direction_colours
+from pipeline.overlays.pose import draw_pose
+from pipeline.overlays.style import line_px
 from pipeline.render import draw
 
 POSE_ONLY, MASKS_ONLY = OverlayStyle.of(["pose"]), OverlayStyle.of(["masks"])
@@ -17,7 +25,7 @@ def one_person(points, height=120, width=160, label_map=None):
         keypoints_xy[0, k] = x, y
         keypoint_scores[0, k] = score[0] if score else 0.9
     labels = np.zeros((height, width), np.uint8) if label_map is None else label_map
-    return Instances(keypoints_xy, keypoint_scores, np.array([0.8], np.float32), labels)
+    return Instances(keypoints_xy, keypoint_scores, *2 * (np.array([0.8], np.float32),), labels)
 
 
 def grey(height=120, width=160):
@@ -49,6 +57,33 @@ def test_colours_do_not_change_between_releases() -> None:
     assert tuple(colour_table()[0]) == (0, 0, 0)
 
 
+def test_colours_begin_again_after_the_last() -> None:
+    assert instance_colour(MAX_INSTANCES) == instance_colour(0)
+    assert instance_colour(3 * MAX_INSTANCES + 5) == instance_colour(5)
+
+
+def test_parts_of_the_body_have_one_colour_each() -> None:
+    members = [[KEYPOINT_NAMES[k] for k in range(NUM_KEYPOINTS) if PARTS[k] == part] for part in range(5)]
+    assert members[0] == ["nose", "left_eye", "right_eye", "left_ear", "right_ear"]
+    assert members[1] == ["left_shoulder", "left_elbow", "left_wrist"]
+    assert members[2] == ["right_shoulder", "right_elbow", "right_wrist"]
+    assert members[3] == ["left_hip", "left_knee", "left_ankle"]
+    assert members[4] == ["right_hip", "right_knee", "right_ankle"]
+    assert len(set(PART_COLOURS)) == 5
+
+
+def test_the_hue_tells_the_direction_and_the_brightness_the_length() -> None:
+    right, down, left, up = direction_colours(np.array([[(90, 0), (0, 90), (-90, 0), (0, -90)]], np.float32), 16.0)[0]
+    assert right.argmax() == 2  # BGR: red
+    assert down.argmax() == 1
+    np.testing.assert_array_equal(np.argsort(left)[0], 2)  # cyan: everything but red
+    np.testing.assert_array_equal(np.argsort(up)[0], 1)  # violet: everything but green
+    lengths = direction_colours(np.array([[(0, 0), (8, 0), (16, 0), (500, 0)]], np.float32), 16.0)[0, :, 2].astype(int)
+    assert lengths[0] == 0
+    assert abs(lengths[2] - 127) <= 1
+    assert (np.diff(lengths) > 0).all()
+
+
 # ---- style
 
 
@@ -57,15 +92,48 @@ def test_pis_is_masks_and_pose() -> None:
     assert OverlayStyle.of([]) == OverlayStyle(pose=False, masks=False)
 
 
-def test_unknown_overlays_and_bad_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown overlay boxes: expected some of pose, masks, pis"):
+@pytest.mark.parametrize("name", LAYER_NAMES)
+def test_a_name_switches_its_layer_alone(name) -> None:
+    style = OverlayStyle.of([name])
+    assert [other for other in LAYER_NAMES if getattr(style, other)] == [name]
+    assert 0 < getattr(style, f"{name}_opacity") <= 1
+
+
+def test_unknown_overlays_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown overlay boxes: expected some of bhm, .*, pose, pis$"):
         OverlayStyle.of(["pose", "boxes"])
-    with pytest.raises(ValueError, match="masks_opacity"):
-        OverlayStyle(masks_opacity=1.5)
 
 
-def test_masks_lie_under_the_pose_and_scores_on_top() -> None:
-    assert [overlay.name for overlay in OVERLAYS] == ["masks", "pose", "scores"]
+@pytest.mark.parametrize("name", [f"{layer}_opacity" for layer in LAYER_NAMES] + ["person_threshold"])
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_numbers_outside_0_to_1_are_refused(name, value) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected a number in"):
+        OverlayStyle(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["offset_target", "skhm_keypoint"])
+def test_a_keypoint_that_does_not_exist_is_refused(name) -> None:
+    assert getattr(OverlayStyle(**{name: None}), name) is None
+    for wrong in (-1, NUM_KEYPOINTS):
+        with pytest.raises(ValueError, match=f"{name}: expected a keypoint from 0 to 16 or None, got {wrong}"):
+            OverlayStyle(**{name: wrong})
+
+
+def test_offsets_lead_to_the_right_shoulder_unless_told() -> None:
+    assert OverlayStyle().offset_target == RIGHT_SHOULDER
+
+
+def test_the_layers_in_their_order_from_below() -> None:
+    names = [layer.name for layer in LAYERS]
+    assert sorted(names) == sorted((*LAYER_NAMES, "show_scores"))  # each has a switch, each switch has one
+    assert names.index("masks") < names.index("skhm") < names.index("pose") < names.index("show_scores")
+
+
+def test_heads_are_asked_for_by_field_layers_only() -> None:
+    fields = {layer.name for layer in LAYERS if isinstance(layer, FieldLayer)}
+    assert {name for name in LAYER_NAMES if OverlayStyle.of([name]).needs_heads} == fields
+    assert not OverlayStyle(show_scores=True).needs_heads
+    assert not any(OverlayStyle.of([name]).needs_heads for name in OVERLAY_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +158,8 @@ def test_the_tint_is_the_blend_of_picture_and_colour() -> None:
     labels = np.zeros((40, 40), np.uint8)
     labels[10:30, 10:30] = 1
     canvas = np.full((40, 40, 3), 100, np.uint8)
-    draw_masks(canvas, one_person({}, label_map=labels), OverlayStyle(masks_opacity=0.25))
-    colour = np.array(instance_colour(0), float)
+    draw_masks(canvas, one_person({}, label_map=labels), [(250, 0, 30)], OverlayStyle(masks_opacity=0.25))
+    colour = np.array((250, 0, 30), float)
     np.testing.assert_allclose(canvas[20, 20], 75 + colour / 4, atol=1)  # inside
     np.testing.assert_allclose(canvas[10, 20], 50 + colour / 2, atol=1)  # on the contour: twice as opaque
 
@@ -100,9 +168,9 @@ def test_a_contour_runs_between_two_people_who_touch() -> None:
     labels = np.zeros((40, 40), np.uint8)
     labels[:, :20], labels[:, 20:] = 1, 2
     keypoints = np.zeros((2, NUM_KEYPOINTS, 2), np.float32)
-    instances = Instances(keypoints, keypoints[:, :, 0], np.array([0.9, 0.8], np.float32), labels)
+    instances = Instances(keypoints, keypoints[:, :, 0], *2 * (np.array([0.9, 0.8], np.float32),), labels)
     canvas = np.zeros((40, 40, 3), np.uint8)
-    draw_masks(canvas, instances, OverlayStyle(masks_opacity=0.5))
+    draw_masks(canvas, instances, [instance_colour(0), instance_colour(1)], OverlayStyle(masks_opacity=0.5))
     np.testing.assert_array_equal(canvas[20, 19], instance_colour(0))
     np.testing.assert_array_equal(canvas[20, 20], instance_colour(1))
     assert (canvas[20, 5] < canvas[20, 19]).any()  # inside only half of it
@@ -121,7 +189,7 @@ def test_the_highest_label_has_a_colour_too() -> None:
     keypoints = np.zeros((MAX_INSTANCES, NUM_KEYPOINTS, 2), np.float32)
     scores = np.full(MAX_INSTANCES, 0.5, np.float32)
     drawn = draw(
-        grey(20, 20), Instances(keypoints, keypoints[:, :, 0], scores, labels), OverlayStyle(masks_opacity=1.0)
+        grey(20, 20), Instances(keypoints, keypoints[:, :, 0], scores, scores, labels), OverlayStyle(masks_opacity=1.0)
     )
     np.testing.assert_array_equal(drawn[10, 10], instance_colour(MAX_INSTANCES - 1))
 
@@ -189,7 +257,8 @@ def test_the_best_instance_lies_on_top() -> None:
     keypoint_scores = np.zeros((2, NUM_KEYPOINTS), np.float32)
     keypoints_xy[:, 6], keypoints_xy[:, 8] = (30, 60), (130, 60)
     keypoint_scores[:, [6, 8]] = 0.9
-    both = Instances(keypoints_xy, keypoint_scores, np.array([0.9, 0.8], np.float32), np.zeros((120, 160), np.uint8))
+    scores = np.array([0.9, 0.8], np.float32)
+    both = Instances(keypoints_xy, keypoint_scores, scores, scores, np.zeros((120, 160), np.uint8))
     best_alone = one_person({6: (30, 60), 8: (130, 60)})
     np.testing.assert_array_equal(draw(grey(), both, POSE_ONLY)[60, 80], draw(grey(), best_alone, POSE_ONLY)[60, 80])
 
@@ -210,7 +279,7 @@ def test_a_small_person_gets_thin_lines() -> None:
 
 def test_draw_pose_works_in_place() -> None:
     canvas = grey()
-    draw_pose(canvas, one_person({5: (80, 60)}), POSE_ONLY)
+    draw_pose(canvas, one_person({5: (80, 60)}), [instance_colour(0)], POSE_ONLY)
     assert changed(grey(), canvas).any()
 
 
@@ -224,3 +293,21 @@ def test_scores_stay_inside_the_picture_and_show_when_asked(make_instances) -> N
     assert changed(without, with_scores).any()
     plain = draw(image, instances, OverlayStyle(pose=False, masks=False, show_scores=True))
     assert (plain == np.array(instance_colour(1), np.uint8)).all(axis=2).any()
+
+
+# ---- identities
+
+
+@pytest.mark.parametrize("style", [POSE_ONLY, MASKS_ONLY, dataclasses.replace(OverlayStyle.of([]), show_scores=True)])
+def test_the_colour_follows_the_identity_not_the_index(make_instances, style) -> None:
+    image, both = grey(64, 96), make_instances(2)
+    plain, swapped = draw(image, both, style), draw(image, both, style, identities=[1, 0])
+    np.testing.assert_array_equal(draw(image, both, style, identities=[0, 1]), plain)
+    assert changed(plain, swapped)[:, :48].any()
+    alone = draw(image, make_instances(1), style, identities=[700])
+    np.testing.assert_array_equal(alone, draw(image, make_instances(1), style, identities=[700 % MAX_INSTANCES]))
+
+
+def test_identities_must_be_as_many_as_the_people(make_instances) -> None:
+    with pytest.raises(ValueError, match="identities: expected 2 numbers, got 1"):
+        draw(grey(64, 96), make_instances(2), OverlayStyle(), identities=[3])

@@ -328,3 +328,174 @@ def test_infer_gets_the_read_only_image(fake_source, steps) -> None:
     with Pipeline(fake_source(1), infer, steps[1]) as pipeline:
         list(pipeline)
     assert flags == [(False, np.dtype(np.uint8), (64, 96, 3))]
+
+
+# ---- while it runs
+
+
+def test_render_and_keep_heads_may_be_changed_while_it_runs(fake_source, steps) -> None:
+    with Pipeline(fake_source(60), *steps) as pipeline:
+        first = next(pipeline)
+        pipeline.render = lambda result: 255 - result.frame.image
+        pipeline.keep_heads = True
+        last = list(pipeline)[-1]
+    assert first.canvas is first.result.frame.image
+    assert first.result.heads is None
+    assert last.canvas[0, 0, 0] == 255 - last.result.frame.image[0, 0, 0]
+    assert last.result.heads is not None
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_tap_gets_every_rendered_frame_though_the_reader_may_miss_some(fake_source, steps, live) -> None:
+    tapped = []
+    pipeline = Pipeline(fake_source(50, live), *steps)
+    pipeline.tap = lambda rendered: tapped.append((rendered.result.frame.index, threading.current_thread().name))
+    with pipeline:
+        seen = [rendered.result.frame.index for rendered in pipeline]
+    assert set(seen) <= {index for index, _ in tapped}
+    assert len(tapped) == len(seen) + pipeline.dropped["reader"]
+    assert {name for _, name in tapped} == {"pipeline-render"}
+
+
+def test_an_error_in_the_tap_is_raised_in_the_reader(fake_source, steps) -> None:
+    def failing(rendered: Rendered) -> None:
+        raise StageError("tap")
+
+    pipeline = Pipeline(fake_source(3), *steps)
+    pipeline.tap = failing
+    with pipeline, pytest.raises(StageError, match="tap"):
+        list(pipeline)
+
+
+def test_poll_may_wait_for_a_frame(fake_source, steps) -> None:
+    release = threading.Event()
+    with Pipeline(fake_source(2, before=lambda index: release.wait(WAIT_S)), *steps) as pipeline:
+        assert pipeline.poll(0.001) is None
+        release.set()
+        assert pipeline.poll(WAIT_S).result.frame.index == 0
+
+
+class Endless:
+    """A live source that goes on until it is stopped; every frame is one more permit."""
+
+    live = True
+    info = None
+    warnings: list[str] = []  # noqa: RUF012 - never changed
+
+    def __init__(self, frame) -> None:
+        self.delivered = threading.Semaphore(0)
+        self.before_entering = lambda: None
+        self.stops = 0
+        self._frame = frame
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self.stops += 1
+        self._stopped.set()
+
+    def __enter__(self):
+        self.before_entering()
+        self._stopped.clear()
+        return self
+
+    def __exit__(self, *details) -> None:
+        pass
+
+    def __iter__(self):
+        while not self._stopped.wait(0.001):
+            self.delivered.release()
+            yield self._frame
+
+
+@pytest.fixture
+def endless(make_rendered) -> Endless:
+    return Endless(make_rendered().result.frame)
+
+
+def test_a_paused_camera_is_read_on_but_shows_nothing(endless, steps) -> None:
+    with Pipeline(endless, *steps) as pipeline:
+        assert pipeline.poll(WAIT_S) is not None
+        pipeline.pause()
+        while pipeline.poll(0.1) is not None:  # what was under way
+            pass
+        while endless.delivered.acquire(blocking=False):
+            pass
+        for _ in range(5):
+            assert endless.delivered.acquire(timeout=WAIT_S)
+        assert pipeline.poll() is None
+        pipeline.resume()
+        assert pipeline.poll(WAIT_S) is not None
+
+
+def test_a_step_of_a_paused_camera_shows_one_frame(endless, steps) -> None:
+    with Pipeline(endless, *steps) as pipeline:
+        pipeline.pause()
+        while pipeline.poll(0.1) is not None:
+            pass
+        pipeline.step()
+        assert pipeline.poll(WAIT_S) is not None
+        assert pipeline.poll(0.05) is None
+
+
+def test_a_camera_that_is_paused_can_be_left(endless, steps, caplog) -> None:
+    with caplog.at_level(logging.ERROR), Pipeline(endless, *steps) as pipeline:
+        pipeline.pause()
+    assert endless.stops > 0
+    assert caplog.text == ""
+
+
+def test_a_recording_is_asked_to_pause_itself(fake_source, steps) -> None:
+    calls = []
+
+    class Played(fake_source):
+        def pause(self) -> None:
+            calls.append("pause")
+
+        def resume(self) -> None:
+            calls.append("resume")
+
+        def step(self) -> None:
+            calls.append("step")
+
+    with Pipeline(Played(3), *steps) as pipeline:
+        pipeline.pause()
+        pipeline.step()
+        pipeline.resume()
+        assert len(list(pipeline)) == 3
+    assert calls == ["pause", "step", "resume"]
+
+
+def test_a_recording_that_cannot_wait_is_named(fake_source, steps) -> None:
+    with Pipeline(fake_source(3), *steps) as pipeline, pytest.raises(TypeError, match=r"pipeline\.playback"):
+        pipeline.pause()
+
+
+def test_a_stop_before_the_source_is_entered_ends_it_all_the_same(endless, steps) -> None:
+    """Entering undoes a stop of the source: capture must look by itself."""
+    entering, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        entering.set()
+        assert go_on.wait(WAIT_S)
+
+    endless.before_entering = slowly
+    with Pipeline(endless, *steps) as pipeline:
+        assert entering.wait(WAIT_S)
+        pipeline.stop()
+        go_on.set()
+    assert not endless.delivered.acquire(blocking=False)
+
+
+def test_who_is_waited_for_is_counted(fake_source, steps) -> None:
+    with Pipeline(fake_source(30), *steps) as pipeline:
+        next(pipeline)
+        while min(pipeline.waited_s.values()) == 0.0:  # the reader takes nothing: everybody comes to a stop
+            threading.Event().wait(0.005)
+        assert list(pipeline.waited_s) == ["infer", "decode", "render", "reader"]
+        assert set(pipeline.dropped.values()) == {0}
+
+
+def test_durations_are_of_every_stage(fake_source, steps) -> None:
+    with Pipeline(fake_source(7), *steps) as pipeline:
+        list(pipeline)
+    assert {stage: log.count for stage, log in pipeline.durations.items()} == dict.fromkeys(STAGES, 7)

@@ -10,7 +10,8 @@ import pytest
 from engine.errors import UserError
 from engine.skeleton import NUM_KEYPOINTS
 from engine.structures import Instances
-from pipeline.sinks import TICKS_PER_S, VIDEO_FORMATS, NdjsonWriter, PictureWriter, VideoWriter, frame_record
+from pipeline.h264 import TICKS_PER_S, VIDEO_FORMATS
+from pipeline.sinks import NdjsonWriter, PictureWriter, VideoWriter, frame_record
 from pipeline.sources import SourceInfo, open_source
 
 INFO = SourceInfo("clip.mp4", 96, 64, 25.0, None)
@@ -243,7 +244,7 @@ def two_people(make_instances):
     keypoint_scores = plain.keypoint_scores - np.float32(0.012345)
     keypoints_xy[0, 4], keypoint_scores[0, 4] = (-0.0, 0.0), 0.0
     labels = np.where(plain.label_map == 1, plain.label_map, 0).astype(np.uint8)
-    return Instances(keypoints_xy, keypoint_scores, plain.scores, labels)
+    return Instances(keypoints_xy, keypoint_scores, plain.scores, plain.mask_scores, labels)
 
 
 def test_a_line_has_the_promised_keys_and_values(tmp_path, make_rendered, two_people) -> None:
@@ -256,7 +257,7 @@ def test_a_line_has_the_promised_keys_and_values(tmp_path, make_rendered, two_pe
     assert (record["frame"], record["time_s"], record["width"], record["height"]) == (7, 0.28, 96, 64)
     assert len(record["instances"]) == 2
     for instance, score in zip(record["instances"], (0.9, 0.5), strict=True):
-        assert list(instance) == ["score", "bbox_xywh", "keypoints", "mask"]
+        assert list(instance) == ["score", "mask_score", "bbox_xywh", "keypoints", "mask"]
         assert instance["score"] == score
         assert len(instance["keypoints"]) == NUM_KEYPOINTS
         assert all(len(row) == 3 for row in instance["keypoints"])
@@ -272,7 +273,8 @@ def test_a_line_has_the_promised_keys_and_values(tmp_path, make_rendered, two_pe
 def test_the_run_lengths_decode_to_the_same_masks(make_rendered) -> None:
     labels = np.random.default_rng(0).integers(0, 4, (37, 53), dtype=np.uint8)
     keypoints = np.zeros((3, NUM_KEYPOINTS, 2), np.float32)
-    instances = Instances(keypoints, keypoints[:, :, 0], np.array([0.9, 0.8, 0.7], np.float32), labels)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    instances = Instances(keypoints, keypoints[:, :, 0], scores, scores, labels)
     image = np.zeros((37, 53, 3), np.uint8)
     record = frame_record(make_rendered(0, 0.0, image, instances))
     for index, instance in enumerate(record["instances"]):

@@ -1,0 +1,187 @@
+"""Video files: every frame in order, upright, with its own time, and a way to any place in them."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, NamedTuple, Self
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from engine.errors import UserError
+from pipeline import containers
+from pipeline.frames import Frame
+from pipeline.packets import MediaClock, PacketReader, Upright, declared_s, open_container, stamp_s, video_stream
+from pipeline.source_base import FALLBACK_FPS, SourceInfo
+
+EARLY_END_S: Final = 0.5  # a clip may be this much shorter than its header says without a warning
+_SAME_TIME_S: Final = 1e-6
+# Demuxers look for a key frame by decoding time, which may be one that is shown after the wanted frame.
+_RUN_UPS_S: Final = (0.0, 2.0, 10.0)
+
+
+class _Opened(NamedTuple):
+    container: InputContainer
+    stream: VideoStream
+    reader: PacketReader
+
+
+class _Timed(NamedTuple):
+    decoded: av.VideoFrame
+    time_s: float
+
+
+class FileSource:
+    """A video file: every frame in order, upright, with its own timestamp and size.
+
+    A cut or damaged clip delivers all frames that can be read and leaves one line in `warnings`.
+
+    Attributes:
+        duration_s: how long the clip plays as far as its header says; None if it does not.
+    """
+
+    live: Literal[False] = False
+
+    def __init__(self, path: Path, max_frames: int | None = None) -> None:
+        """Reads the header and the first frame. Raises UserError if there is none."""
+        self.warnings: list[str] = []
+        self.duration_s: float | None = None
+        self._path = path
+        self._max_frames = max_frames
+        self._start_s: float | None = None  # the first frame's stamp
+        self._target_s: float | None = None  # where `seek` wants to go
+        self._opened: _Opened | None = None
+        self.info = self._probe()
+
+    def _probe(self) -> SourceInfo:
+        with open_container(self._path) as container:
+            stream = video_stream(container, self._path)
+            reader = PacketReader(container, stream)
+            first = next(reader.frames(), None)
+            if first is None:
+                cut_off = containers.missing_bytes(self._path) > 0
+                reason = "the file is cut off" if cut_off else reader.reason or "it holds none"
+                raise UserError(f"{self._path}: no frame can be read: {reason}")
+            height, width = Upright()(first).shape[:2]
+            rate = stream.average_rate or stream.guessed_rate
+            fps = float(rate) if rate else None
+            count: int | None = stream.frames or None
+            self._start_s = stamp_s(first)
+            self.duration_s = declared_s(container, stream)
+            if self.duration_s is None and count and fps:
+                self.duration_s = count / fps
+            if self._max_frames is not None:
+                count = min(count, self._max_frames) if count else None
+            return SourceInfo(self._path.name, width, height, fps, count)
+
+    def stop(self) -> None:
+        pass  # never waits
+
+    def seek(self, seconds: float) -> None:
+        self._target_s = max(0.0, seconds)
+
+    def __enter__(self) -> Self:
+        self.warnings.clear()
+        self._target_s = None
+        self._opened = self._open()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            self._opened.container.close()
+            self._opened = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = self._timed()
+        upright = Upright()
+        whole = True  # whether this reading began at the beginning: else nothing can be said about the clip's length
+        count = 0
+        for index in itertools.count():
+            if index == self._max_frames:
+                return
+            if self._target_s is not None:
+                whole, count = self._target_s == 0, 0
+                frames, self._target_s = self._timed_from(self._target_s), None
+            timed = next(frames, None)
+            if timed is None:
+                break
+            count += 1
+            yield Frame.of(upright(timed.decoded), index, time.perf_counter(), timed.time_s)
+        if whole:
+            self._note_damage(count)
+
+    def _open(self) -> _Opened:
+        container = open_container(self._path)
+        stream = video_stream(container, self._path)
+        return _Opened(container, stream, PacketReader(container, stream))
+
+    @property
+    def _file(self) -> _Opened:
+        if self._opened is None:
+            raise RuntimeError("enter the source with `with` before reading it")
+        return self._opened
+
+    def _timed(self) -> Iterator[_Timed]:
+        """The frames from where the reader stands."""
+        self._clock = MediaClock(self.info.fps or FALLBACK_FPS, self._start_s)
+        for decoded in self._file.reader.frames():
+            yield _Timed(decoded, self._clock.seconds(decoded))
+
+    def _timed_from(self, target_s: float) -> Iterator[_Timed]:
+        """The frame shown at `target_s` and those after it."""
+        for run_up_s in _RUN_UPS_S if self._start_s is not None else ():
+            try:
+                self._file.reader.seek((self._start_s or 0.0) + max(0.0, target_s - run_up_s))
+            except av.FFmpegError:
+                break
+            frames = self._timed()
+            first = next(frames, None)
+            if first is not None and first.time_s <= target_s + _SAME_TIME_S:
+                return _leave_out_before(target_s, itertools.chain((first,), frames))
+        # The file has no times, or no way to them: everything from the beginning is decoded, which may take a while.
+        self._file.container.close()
+        self._opened = self._open()
+        return _leave_out_before(target_s, self._timed())
+
+    def _note_damage(self, count: int) -> None:
+        """Add a line to the warnings if something was wrong with a clip that was read to its end."""
+        for line in self._damage(count):
+            if line not in self.warnings:  # played in a loop, it ends more than once
+                self.warnings.append(line)
+
+    def _damage(self, count: int) -> list[str]:
+        """What was wrong with a clip that was read to its end: no line or one."""
+        missing = containers.missing_bytes(self._path)
+        container, stream, reader = self._file
+        declared, end_s = declared_s(container, stream), self._clock.end_s
+        if missing:
+            reason = f"the file is cut off, at least {missing} bytes are missing"
+        elif reader.ended_badly:
+            reason = reader.reason
+        elif declared is not None and declared - end_s > EARLY_END_S:
+            reason = f"{end_s:.1f} s of {declared:.1f} s can be read"
+        elif reader.bad_count:
+            return [f"{self._path}: {count} frames were read, {reader.bad_count} damaged left out: {reader.reason}"]
+        else:
+            return []
+        return [f"{self._path}: the clip ends early after {count} frames: {reason}"]
+
+
+def _leave_out_before(target_s: float, frames: Iterator[_Timed]) -> Iterator[_Timed]:
+    """Begin with the last frame that is not after `target_s`, or with the first one if there is none."""
+    shown: _Timed | None = None
+    for timed in frames:
+        if timed.time_s > target_s + _SAME_TIME_S:
+            if shown is not None:
+                yield shown
+            yield timed
+            yield from frames
+            return
+        shown = timed
+    if shown is not None:
+        yield shown
