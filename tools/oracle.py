@@ -2,8 +2,8 @@
 
     python tools/oracle.py --annotations FILE.json --input-size 1345 --radius 32
 
-Mask AP stands there three times: of the people with keypoints (the others are ignored), and of everybody, without and
-with the clusters that find people by their mask alone. No pictures are read, only their sizes.
+Mask AP stands there for the people with keypoints (the others are ignored) and for everybody, without and with the
+clusters that find people by their mask alone. No pictures are read, only their sizes.
 """
 
 import argparse
@@ -52,15 +52,15 @@ def main() -> None:
         ids = [picture.id for picture in pictures]
         if not density:
             show("keypoints", average_precision(truth, poses, "keypoints", ids))
-            only = average_precision({**truth, "annotations": posed}, masks, "segm", ids)
-            show("masks of people with keypoints", only)
-        name = "masks of everybody, with clusters" if density else "masks of everybody, without clusters"
-        show(name, average_precision(truth, masks, "segm", ids))
+        which = "with" if density else "without"
+        only = average_precision({**truth, "annotations": posed}, masks, "segm", ids)
+        show(f"masks of people with keypoints, {which} clusters", only)
+        show(f"masks of everybody, {which} clusters", average_precision(truth, masks, "segm", ids))
 
 
 def show(name: str, values: dict[str, float]) -> None:
     """One row."""
-    print(f"{name:38}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()), flush=True)
+    print(f"{name:48}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()), flush=True)
 
 
 if __name__ == "__main__":

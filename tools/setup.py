@@ -30,7 +30,7 @@ REQUIREMENTS = {
     "run": ["requirements.txt"],
     "dev": ["requirements-dev.txt", "requirements-train.txt", "requirements.txt"],
 }
-RUN_IMPORTS = "import av, cv2, numba, numpy, onnx, onnxruntime, pycocotools.mask, rich"
+RUN_IMPORTS = "import av, cv2, numba, numpy, onnx, onnxruntime, psutil, pycocotools.mask, rich"
 IMPORTS = {
     "run": RUN_IMPORTS,
     "dev": RUN_IMPORTS + ", hypothesis, importlinter, mypy, onnxscript, pytest, safetensors, torch",

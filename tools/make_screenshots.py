@@ -1,0 +1,96 @@
+"""Makes the pictures of docs/window.md: starts the real window on the sample clip and photographs it.
+
+xvfb-run -a -s "-screen 0 1280x900x24" python tools/make_screenshots.py        (or with QT_QPA_PLATFORM=offscreen)
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from PyQt6.QtCore import QCoreApplication, QEventLoop  # noqa: E402
+from PyQt6.QtWidgets import QApplication  # noqa: E402
+
+from app.gui.application import Application  # noqa: E402
+from app.gui.overlay_panel import SWITCHES  # noqa: E402
+
+SIZE: Final = (1280, 800)
+MOMENT_S: Final = 2.5  # of the sample clip: several people, some in front of others
+QUALITY: Final = 82
+DEADLINE_S: Final = 120.0
+
+
+def main() -> None:
+    """Write all pictures into the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="default: %(default)s")
+    out = parser.parse_args().out.absolute()
+    os.chdir(ROOT)
+    qt = QApplication(sys.argv[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        application = Application(Path(folder) / "settings.toml")
+        application.window.resize(*SIZE)
+        application.start("assets/sample.mp4")
+        photograph(qt, application, out)
+        application.window.close()
+        application.finish()
+
+
+def photograph(qt: QApplication, application: Application, out: Path) -> None:
+    """Play a while for the monitor's sake, then go through the overlays on one frame."""
+    window, player = application.window, application.player
+    wait_for(lambda: (player.position_s or 0.0) > MOMENT_S + 3)
+    save(application, out / "window-playing.jpg")
+    player.pause()
+    player.seek(MOMENT_S)
+    wait_for(lambda: player.position_s is not None and abs(player.position_s - MOMENT_S) < 0.2)
+    window.commands["monitor"].setChecked(False)
+    for name in SWITCHES:
+        application.overlays.clear()
+        application.overlays.switch(name, True)
+        settle()
+        save(application, out / f"window-{name.replace('_', '-')}.jpg")
+    window.commands["shortcuts"].setChecked(True)
+    settle()
+    save(application, out / "window-shortcuts.jpg")
+    window.commands["shortcuts"].setChecked(False)
+    window.commands["theme"].setChecked(True)
+    window.commands["monitor"].setChecked(True)
+    application.overlays.switch("pis", True)
+    application.commands.open("holiday.mp4")
+    settle()
+    save(application, out / "window-light.jpg")
+
+
+def save(application: Application, path: Path) -> None:
+    """Write the window as it is now."""
+    if not application.window.grab().save(str(path), "JPG", QUALITY):
+        raise SystemExit(f"{path}: cannot be written")
+    print(path)
+
+
+def settle(seconds: float = 1.0) -> None:
+    """Let the event loop turn for so long."""
+    end_s = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() >= end_s)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until the condition holds."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise SystemExit("the window has not got there in time")
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    main()
