@@ -23,17 +23,30 @@ VENV_PYTHON = os.path.join(VENV, "bin", "python")
 # before the rest, whose range it then satisfies, and a PyTorch that is already in .venv is kept.
 TORCH = "torch==2.13.0"
 
-# Shared libraries that opencv-python expects from the system, and the Debian packages that bring them.
-SYSTEM_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}
+# Shared libraries that opencv-python, and in "dev" Qt, expect from the system, and the Debian packages that bring them.
+RUN_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}
+SYSTEM_LIBRARIES = {
+    "run": RUN_LIBRARIES,
+    "dev": dict(
+        RUN_LIBRARIES,
+        **{
+            "libEGL.so.1": "libegl1",
+            "libxkbcommon.so.0": "libxkbcommon0",
+            "libdbus-1.so.3": "libdbus-1-3",
+            "libfontconfig.so.1": "libfontconfig1",
+        },
+    ),
+}
 
 REQUIREMENTS = {
     "run": ["requirements.txt"],
-    "dev": ["requirements-dev.txt", "requirements-train.txt", "requirements.txt"],
+    "dev": ["requirements-dev.txt", "requirements-gui.txt", "requirements-train.txt", "requirements.txt"],
 }
 RUN_IMPORTS = "import av, cv2, numba, numpy, onnx, onnxruntime, psutil, pycocotools.mask, rich"
 IMPORTS = {
     "run": RUN_IMPORTS,
-    "dev": RUN_IMPORTS + ", hypothesis, importlinter, mypy, onnxscript, pytest, safetensors, torch",
+    "dev": RUN_IMPORTS
+    + ", hypothesis, importlinter, mypy, onnxscript, pyqtgraph, pytest, PyQt6.QtWidgets, safetensors, torch",
 }
 DISK = {"run": "about 0.7 GB on disk", "dev": "about 2 GB on disk"}
 
@@ -67,7 +80,7 @@ def set_up(kind):
         )
     if is_ready(kind):
         return
-    ensure_system_packages()
+    ensure_system_packages(kind)
     ensure_venv()
     if kind == "dev" and not venv_answers("import torch"):
         say(f"installing {TORCH} into .venv ...")
@@ -110,9 +123,9 @@ def read(path):
         return None
 
 
-def ensure_system_packages():
+def ensure_system_packages(kind):
     """Install the Debian packages that are missing, or say which ones the user must install."""
-    missing = missing_system_packages()
+    missing = missing_system_packages(kind)
     if not missing:
         return
     names = " ".join(missing)
@@ -126,7 +139,7 @@ def ensure_system_packages():
     say(f"installing system packages: {names} ...")
     # One source out of reach need not stop us: the installation itself decides. Its pages of output matter only if not.
     log = run_apt("apt-get update") + run_apt(install)
-    still_missing = missing_system_packages()
+    still_missing = missing_system_packages(kind)
     if still_missing:
         raise SetupError(f"{log}\nthis did not work: {install}\nstill missing: {' '.join(still_missing)}")
 
@@ -144,14 +157,14 @@ def run_apt(command):
     return done.stdout.decode(errors="replace")
 
 
-def missing_system_packages():
+def missing_system_packages(kind):
     """Debian names of the packages that the set-up or the installed packages would miss on this Linux."""
     if not sys.platform.startswith("linux"):
         return []
     missing = []
     if not os.path.exists(VENV_PYTHON) and not has_ensurepip():
         missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
-    for library, package in SYSTEM_LIBRARIES.items():
+    for library, package in SYSTEM_LIBRARIES[kind].items():
         try:
             ctypes.CDLL(library)
         except OSError:

@@ -1,0 +1,44 @@
+"""`gui`: the window. Without any command the program does the same."""
+
+import argparse
+import math
+from pathlib import Path
+
+from app.gui.display import check_display
+from app.messages import explained_imports
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.epilog = "Without SOURCE it shows the first camera, or the sample clip where there is none."
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="a video or picture, a folder of pictures, camera:0, rtsp://... or http://...",
+    )
+    parser.add_argument("--quit-after", type=_seconds, metavar="S", help="close the window after S seconds")
+    parser.add_argument("--stats", type=Path, metavar="FILE", help="write the monitor's figures as JSON at the end")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Open the window; returns when it is closed."""
+    if options.stats is not None:
+        from app.options import check_target  # only here: its imports take a second, and the splash comes first
+
+        check_target(options.stats)
+    with explained_imports("requirements-gui.txt"):
+        from app.gui.startup import run_window
+
+        check_display()
+        return run_window(options.source, options.quit_after, options.stats)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}") from None
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected more than 0 seconds, got {text}")
+    return value
