@@ -179,7 +179,8 @@ def _nothing_left(qapp: QApplication) -> Iterator[None]:
 def _alive() -> list[Any]:
     things: list[Any] = list(QApplication.topLevelWidgets())
     for thing in gc.get_objects():
-        if isinstance(thing, QTimer | QThread) and not sip.isdeleted(thing):
+        # Not isinstance: it asks each object for its __class__, and some of other packages' answer with a warning.
+        if issubclass(type(thing), QTimer | QThread) and not sip.isdeleted(thing):
             active = thing.isActive() if isinstance(thing, QTimer) else thing.isRunning()
             things += [thing] * active
     return things
