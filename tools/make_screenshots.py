@@ -15,15 +15,16 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from PyQt6.QtCore import QCoreApplication, QEventLoop  # noqa: E402
-from PyQt6.QtWidgets import QApplication  # noqa: E402
+from PyQt6.QtCore import QCoreApplication, QEventLoop, QPointF  # noqa: E402
+from PyQt6.QtWidgets import QApplication, QWidget  # noqa: E402
 
 from app.gui.application import Application  # noqa: E402
 from app.gui.overlay_panel import SWITCHES  # noqa: E402
 
-SIZE: Final = (1280, 800)
+SIZE: Final = (1120, 700)
 MOMENT_S: Final = 2.5  # of the sample clip: several people, some in front of others
-QUALITY: Final = 82
+CLOSE_UP: Final = (0.4, 0.9)  # where to look closer in the view, from 0 to 1
+QUALITY: Final = 75
 DEADLINE_S: Final = 120.0
 
 
@@ -47,31 +48,31 @@ def photograph(qt: QApplication, application: Application, out: Path) -> None:
     """Play a while for the monitor's sake, then go through the overlays on one frame."""
     window, player = application.window, application.player
     wait_for(lambda: (player.position_s or 0.0) > MOMENT_S + 3)
-    save(application, out / "window-playing.jpg")
+    save(window, out / "window-playing.jpg")
     player.pause()
     player.seek(MOMENT_S)
     wait_for(lambda: player.position_s is not None and abs(player.position_s - MOMENT_S) < 0.2)
-    window.commands["monitor"].setChecked(False)
+    window.view.zoom_by(2, QPointF(window.view.width() * CLOSE_UP[0], window.view.height() * CLOSE_UP[1]))
     for name in SWITCHES:
         application.overlays.clear()
         application.overlays.switch(name, True)
         settle()
-        save(application, out / f"window-{name.replace('_', '-')}.jpg")
+        save(window.view, out / f"window-overlay-{name.replace('_', '-')}.jpg")
+    window.view.fit()
     window.commands["shortcuts"].setChecked(True)
     settle()
-    save(application, out / "window-shortcuts.jpg")
+    save(window, out / "window-shortcuts.jpg")
     window.commands["shortcuts"].setChecked(False)
     window.commands["theme"].setChecked(True)
-    window.commands["monitor"].setChecked(True)
     application.overlays.switch("pis", True)
     application.commands.open("holiday.mp4")
     settle()
-    save(application, out / "window-light.jpg")
+    save(window, out / "window-light.jpg")
 
 
-def save(application: Application, path: Path) -> None:
-    """Write the window as it is now."""
-    if not application.window.grab().save(str(path), "JPG", QUALITY):
+def save(widget: QWidget, path: Path) -> None:
+    """Write a widget as it is now."""
+    if not widget.grab().save(str(path), "JPG", QUALITY):
         raise SystemExit(f"{path}: cannot be written")
     print(path)
 

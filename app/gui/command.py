@@ -1,7 +1,6 @@
 """`gui`: the window. Without any command the program does the same."""
 
 import argparse
-import math
 from pathlib import Path
 
 from app.gui.display import check_display
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Open the window; returns when it is closed."""
     if options.stats is not None:
-        from app.options import check_target  # only here: its imports take a second, and the splash comes first
+        from app.options import check_target  # as in _seconds
 
         check_target(options.stats)
     with explained_imports("requirements-gui.txt"):
@@ -35,10 +34,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}") from None
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected more than 0 seconds, got {text}")
-    return value
+    from app.options import seconds  # only here: its imports take a second, and the splash comes first
+
+    return seconds(text)

@@ -1,8 +1,16 @@
 """Small controls that several panels use. Those that a mouse click must not take the keys from are reached by Tab."""
 
-from PyQt6.QtCore import Qt, pyqtSignal
-from PyQt6.QtGui import QWheelEvent
-from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
+from PyQt6.QtCore import QEvent, QObject, Qt, pyqtSignal
+from PyQt6.QtGui import QKeyEvent, QWheelEvent
+from PyQt6.QtWidgets import QAbstractButton, QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
+
+
+class _Slider(QSlider):
+    """Leaves the wheel to the panel that is scrolled: nothing must change because the mouse passed over it."""
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
+        if event is not None:
+            event.ignore()
 
 
 class ShareSlider(QWidget):
@@ -16,7 +24,7 @@ class ShareSlider(QWidget):
 
     def __init__(self, name: str, value: float, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._slider = QSlider(Qt.Orientation.Horizontal)
+        self._slider = _Slider(Qt.Orientation.Horizontal)
         self._slider.setRange(0, 100)
         self._slider.setPageStep(10)
         self._slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -83,9 +91,21 @@ class Choice(QComboBox):
         self.setCurrentIndex(values.index(value))
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Leave the wheel to the panel that is scrolled: a model must not change because the mouse passed over it."""
+        """As with `_Slider`."""
         if event is not None:
             event.ignore()
+
+
+class SpaceForControls(QObject):
+    """Gives the space bar to the button or list that has the focus; elsewhere it plays and pauses."""
+
+    def eventFilter(self, target: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.ShortcutOverride:
+            return False
+        used = event.key() == Qt.Key.Key_Space and isinstance(target, QAbstractButton | QComboBox)
+        if used:
+            event.accept()
+        return used
 
 
 def heading(text: str) -> QLabel:

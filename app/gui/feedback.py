@@ -106,10 +106,11 @@ class Feedback(QObject):
 
     def _show_loading(self, who: str, text: str) -> None:
         self._loading[who] = text
-        lines = "\n".join(filter(None, self._loading.values()))
-        if self._window.view.canvas is None:
-            self._window.view.show_hint(lines)
-        self._window.status["loading"].setText(lines.replace("\n", "  "))
+        lines = list(filter(None, self._loading.values()))
+        nothing_shown = self._window.view.canvas is None
+        if nothing_shown:
+            self._window.view.show_hint("\n".join(lines))
+        self._window.status["loading"].setText("" if nothing_shown else "  ".join(lines))
         self._window.busy.setVisible(bool(lines))
 
     def _show_network(self, choice: NetworkChoice, text: str) -> None:

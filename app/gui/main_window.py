@@ -3,8 +3,8 @@
 import base64
 from typing import Final
 
-from PyQt6.QtCore import QByteArray, QEvent, QObject, Qt, pyqtSignal
-from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
+from PyQt6.QtCore import QByteArray, Qt, pyqtSignal
+from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
 from PyQt6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.controls import SpaceForControls
 from app.gui.icons import icon, icon_names
 from app.gui.messages import MessageBar
 from app.gui.network_panel import NetworkPanel
@@ -188,15 +189,3 @@ def _scrolled(*widgets: QWidget) -> QScrollArea:
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Expanding)
     return area
-
-
-class SpaceForControls(QObject):
-    """Gives the space bar to the button or list that has the focus; elsewhere it plays and pauses."""
-
-    def eventFilter(self, target: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.ShortcutOverride:
-            return False
-        used = event.key() == Qt.Key.Key_Space and isinstance(target, QAbstractButton | QComboBox)
-        if used:
-            event.accept()
-        return used

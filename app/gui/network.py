@@ -41,7 +41,7 @@ class Thresholds:
 
     score: float = 0.15
     person: float = 0.5
-    distance: float = 0.4
+    distance: float = DecodeConfig().distance_threshold
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

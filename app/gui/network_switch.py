@@ -49,8 +49,10 @@ class NetworkSwitch(QObject):
         self._calls += 1
         call = self._calls
         self.wanted = choice
-        text = self.tr("Loading the network {}… On its very first start the program also compiles itself: a minute.")
-        self.loading.emit(text.format(choice.model) if self._estimator is None else self.tr("Loading the network…"))
+        text = self.tr("Loading the network {}…").format(choice.model)
+        if not self.loaded:
+            text += "\n" + self.tr("On its very first start the program is compiled, which takes about a minute.")
+        self.loading.emit(text)
 
         def work() -> tuple[Estimator, str]:
             estimator, text = open_network(choice, self._thresholds)

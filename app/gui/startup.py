@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from PyQt6.QtCore import QObject, QStandardPaths, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QCloseEvent
@@ -28,8 +28,8 @@ PACKAGES: Final = (
 IMPORT_WAIT_S: Final = 2.0
 
 
-def run_window(source: str | None, quit_after_s: float | None, stats: Path | None) -> int:
-    """Open the window on `source` and return when it is closed: the exit status.
+def run_window(source: str | None, quit_after_s: float | None, stats: Path | None) -> NoReturn:
+    """Open the window on `source`; when it is closed the process ends, with status 0, or 130 after Ctrl-C.
 
     Args:
         source: None for a camera, or the sample clip where there is none.
@@ -46,17 +46,15 @@ def run_window(source: str | None, quit_after_s: float | None, stats: Path | Non
     try:
         startup.start()
         app.exec()
-        ended = startup.finish(stats)
+        startup.finish(stats)
     finally:
         sys.excepthook = sys.__excepthook__
         signal.signal(signal.SIGINT, before)
-    status = 130 if startup.interrupted else 0
-    if not ended:
-        # A network is being compiled, or a camera does not answer: neither can be interrupted, nobody waits for them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    # Straight out: a network that is being compiled or a camera that does not answer cannot be interrupted, and even
+    # with nothing left to wait for, taking Qt and the compiled kernels down in Python's order crashes at times.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(130 if startup.interrupted else 0)
 
 
 class Splash(QWidget):

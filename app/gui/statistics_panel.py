@@ -5,6 +5,7 @@ from typing import Final
 
 import pyqtgraph
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QResizeEvent
 from PyQt6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.gui.controls import faint
@@ -13,6 +14,7 @@ from pipeline.statistics import Snapshot, StageFigures
 
 UPDATE_MS: Final = 500
 PLOTTED_S: Final = 60.0
+PLOT_FROM_PX: Final = 640  # in a narrower panel the table alone has room
 
 
 class StatisticsPanel(QWidget):
@@ -63,6 +65,10 @@ class StatisticsPanel(QWidget):
             self.tr("stage"), self.tr("frames/s"), self.tr("p50 ms"), self.tr("p95 ms"), self.tr("p99 ms"),
             self.tr("busy"), self.tr("dropped"),
         )  # fmt: skip
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        self._plot.setVisible(self.width() >= PLOT_FROM_PX)
+        super().resizeEvent(event)
 
     def apply_theme(self, theme: Theme) -> None:
         """Take the theme's colours; pyqtgraph knows nothing of palettes."""

@@ -94,7 +94,8 @@ class _Style(QProxyStyle):
         palette, box = option.palette, QRectF(option.rect).adjusted(0.5, 0.5, -0.5, -0.5)
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(palette.highlight().color() if on or focused else palette.placeholderText().color(), 1))
+        rim = palette.highlight() if on else palette.placeholderText()
+        painter.setPen(QPen(palette.text() if focused else rim, 2 if focused else 1))
         painter.setBrush(palette.highlight() if on else palette.base())
         painter.drawRoundedRect(box, 3, 3)
         if on:

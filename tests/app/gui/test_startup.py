@@ -47,7 +47,7 @@ def run(root: Path, environment: dict[str, str]) -> Run:
 
 
 def test_opens_plays_and_writes_its_figures(run: Run, sample_still: Path, tmp_path: Path) -> None:
-    done = run("gui", sample_still, "--quit-after", 6, "--stats", tmp_path / "stats.json")
+    done = run("gui", sample_still, "--quit-after", 5, "--stats", tmp_path / "stats.json")
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "stats.json").read_text(encoding="utf-8"))
     assert figures["displayed"] == 1
