@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed.nn  # its functions take the group there is now, none, as default: see joined()
 from torch import Tensor, distributed, nn
 
 from engine.errors import UserError
@@ -68,6 +69,9 @@ def joined() -> Iterator[Group]:
     """The group that torchrun started this process for: on a GPU each, or on the CPU where there is none.
 
     After an error the group is left as it is: the others may be waiting for this process, and torchrun ends them.
+    Else its threads are gone when this returns. Had somebody kept the group, as the default arguments of
+    torch.distributed.nn do where an optimizer imports that later, they would live on, and one that lets go of a tensor
+    while Python ends takes the process down.
 
     Raises:
         UserError: more processes than GPUs.
