@@ -18,7 +18,7 @@ from engine.modes import HEADS_OF_MODE
 from engine.skeleton import NUM_KEYPOINTS, RIGHT_SHOULDER
 from engine.structures import MAX_INSTANCES, FloatArray, Heads, Instances
 
-__all__ = ["DecodeConfig", "assign", "decode"]
+__all__ = ["assign", "decode"]
 
 _EVERYWHERE: Final = np.ones((1, 1), dtype=np.float32)  # a person map that says nothing
 
@@ -46,8 +46,9 @@ def decode(heads: Heads, config: DecodeConfig, voters: Sequence[Heads] = ()) -> 
     height, width = heads.letterbox.source_hw
     if "person_map" not in HEADS_OF_MODE[config.mode]:
         return _instances(people, np.zeros((height, width), dtype=np.uint8), np.zeros_like(people.scores), heads)
-    labels, cluster_scores = _find_masks(heads, people, config)
-    people, labels = _merge(people, labels, cluster_scores, config)
+    solid = int((people.scores >= config.mask_min_score).sum())  # sorted: the first ones
+    labels, cluster_scores = _find_masks(heads, people, solid, config)
+    people, labels = _merge(people, solid, labels, cluster_scores, config)
     scale_x, scale_y = heads.letterbox.scale_xy
     label_map, certainty = kernels.paint(
         labels, _contiguous(heads.person_map), float(heads.stride), float(heads.person_stride),
@@ -93,9 +94,7 @@ def _hough(voters: Sequence[Heads], config: DecodeConfig) -> FloatArray:
         for heads in voters
     ]  # fmt: skip
     hough = maps[0] if len(maps) == 1 else _contiguous(np.mean(maps, axis=0))
-    for _ in range(config.blur_passes):
-        hough = kernels.blur(hough)
-    return hough
+    return kernels.blur(hough, config.blur_passes)
 
 
 def _keypoint_scores(
@@ -128,22 +127,24 @@ def assign(heads: Heads, points: FloatArray, found: FloatArray, config: DecodeCo
         points: float32 (N, 17, 2), input px. found: float32 (N, 17), how sure each keypoint is; 0 is missing.
     """
     sizes = kernels.body_sizes(points, found, config.min_span_px)
-    long, points, weights = _stand_ins(heads, points, found, sizes, config)
+    points, weights = _stand_ins(heads, points, found, sizes, config)
     labels: npt.NDArray[np.uint8] = kernels.assign_cells(
-        _contiguous(heads.person_map), _contiguous(heads.keypoint_maps), _contiguous(heads.short_offsets), long,
-        points, weights, sizes, float(heads.stride), config.person_threshold, config.distance_threshold,
-        config.mask_doubt, config.mask_self_steps, config.mask_short_steps,
-    )  # fmt: skip
+        _contiguous(heads.person_map), _contiguous(heads.keypoint_maps), _contiguous(heads.short_offsets),
+        _contiguous(heads.mask_offsets), _contiguous(heads.centroid_offsets), points, weights, sizes,
+        float(heads.stride), config.person_threshold, config.distance_threshold, config.mask_doubt,
+        config.mask_self_steps, config.mask_short_steps,
+    )[0]  # fmt: skip
     return labels
 
 
-def _find_masks(heads: Heads, people: _People, config: DecodeConfig) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """The owner of each cell, uint8 (h, w), skeletons first and then clusters, and the clusters' scores."""
-    solid = int((people.scores >= config.mask_min_score).sum())  # sorted: the first ones
+def _find_masks(
+    heads: Heads, people: _People, solid: int, config: DecodeConfig
+) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """The owner of each cell, uint8 (h, w), the first `solid` skeletons and then clusters, and the clusters' scores."""
     labels = assign(heads, people.points[:solid], people.found[:solid], config)
     if not config.density and config.mode == "joint":
         return labels, np.zeros(0, dtype=np.float32)
-    scores, _ = kernels.cluster_cells(
+    scores, _, _ = kernels.cluster_cells(
         labels, solid, _contiguous(heads.person_map), _contiguous(heads.centroid_offsets), float(heads.stride),
         config.person_threshold, config.cluster_distance, config.min_span_px, config.mask_self_steps,
         MAX_INSTANCES - len(people.scores),
@@ -153,29 +154,29 @@ def _find_masks(heads: Heads, people: _People, config: DecodeConfig) -> tuple[np
 
 def _stand_ins(
     heads: Heads, points: FloatArray, found: FloatArray, sizes: FloatArray, config: DecodeConfig
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """What stands for a person: the offsets to its K points (K, 2, h, w), these (N, K, 2) and their weights (N, K)."""
-    long, centroid = _contiguous(heads.mask_offsets), _contiguous(heads.centroid_offsets)
+) -> tuple[FloatArray, FloatArray]:
+    """What stands for a person, its keypoints and its centroid (N, 18, 2), and how much each counts (N, 18)."""
+    places = np.zeros((len(points), NUM_KEYPOINTS + 1, 2), dtype=np.float32)
+    weights = np.zeros(places.shape[:2], dtype=np.float32)
+    places[:, :-1] = points
     if config.centroid == "shoulder":
-        return long, points, np.where(np.arange(NUM_KEYPOINTS) == RIGHT_SHOULDER, found, np.float32(0))
-    if config.centroid == "keypoints":
-        return long, points, found
-    mean, share = kernels.body_centroids(points, found, sizes, long, centroid, float(heads.stride))
-    weight = (share * found.sum(axis=1))[:, None]
-    if config.centroid == "mean":
-        return centroid[None], mean[:, None], weight
-    return (
-        np.concatenate([long, centroid[None]]),
-        np.concatenate([points, mean[:, None]], axis=1),
-        np.concatenate([found, np.float32(config.mean_weight) * weight], axis=1),
-    )
+        weights[:, RIGHT_SHOULDER] = found[:, RIGHT_SHOULDER]
+    elif config.centroid != "mean":
+        weights[:, :-1] = found
+    if config.centroid in ("mean", "both"):
+        places[:, -1], share = kernels.body_centroids(
+            points, found, sizes, _contiguous(heads.mask_offsets), _contiguous(heads.centroid_offsets),
+            float(heads.stride),
+        )  # fmt: skip
+        scale = np.float32(config.mean_weight if config.centroid == "both" else 1)
+        weights[:, -1] = scale * (share * found.sum(axis=1))
+    return places, weights
 
 
 def _merge(
-    people: _People, labels: npt.NDArray[np.uint8], cluster_scores: FloatArray, config: DecodeConfig
+    people: _People, solid: int, labels: npt.NDArray[np.uint8], cluster_scores: FloatArray, config: DecodeConfig
 ) -> tuple[_People, npt.NDArray[np.uint8]]:
     """Skeletons and clusters in one order by score, and the cells' labels to match."""
-    solid = int((people.scores >= config.mask_min_score).sum())
     if config.mode == "joint":
         cluster_scores = cluster_scores * np.float32(config.cluster_weight)
     none = np.zeros((len(cluster_scores), NUM_KEYPOINTS), dtype=np.float32)

@@ -116,6 +116,7 @@ class DecodeConfig:
             duplicate_scale=0.0,
             mid_steps=2,
             score="constant",
+            centroid="keypoints",
             distance_threshold=0.25,
             mask_doubt=0.0,
             mask_self_steps=2,

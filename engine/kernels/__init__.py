@@ -13,18 +13,12 @@ from engine.kernels.cache import cache_folder
 
 _numba_config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
+from engine.kernels.assignment import UNASSIGNED, assign_cells, body_centroids, body_sizes  # noqa: E402
 from engine.kernels.clusters import cluster_cells  # noqa: E402
 from engine.kernels.fields import sample  # noqa: E402
 from engine.kernels.grouping import group  # noqa: E402
 from engine.kernels.heat import body_evidence, body_heat  # noqa: E402
-from engine.kernels.masks import (  # noqa: E402
-    UNASSIGNED,
-    assign_cells,
-    body_centroids,
-    body_sizes,
-    label_boxes,
-    paint,
-)
+from engine.kernels.masks import label_boxes, paint  # noqa: E402
 from engine.kernels.scoring import expected_oks, peak_heights, rank  # noqa: E402
 from engine.kernels.strict import group_strict  # noqa: E402
 from engine.kernels.voting import blur, find_peaks, vote  # noqa: E402

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from numba import njit
+from numba import njit, uint64
 
 Array = Any
 
@@ -50,14 +50,60 @@ def follow(field: Array, x: float, y: float, stride: float) -> tuple[float, floa
 
 
 @njit(cache=True, nogil=True)
-def follow_itself(field: Array, i: int, j: int, stride: float, steps: int) -> tuple[float, float]:
-    """Where the (2, h, w) offset of cell (i, j) leads, refined by what the field says there, `steps` times."""
-    x, y = j * stride + field[0, i, j], i * stride + field[1, i, j]
+def follow_all(fields: Array, x: float, y: float, stride: float, ends: Array) -> None:
+    """As `follow`, for each of the fields (K, 2, h, w) from the same place: fills in `ends`, float64 (K, 2)."""
+    h, w = fields.shape[2], fields.shape[3]
+    cx, cy = clamp(x / stride, w - 1.0), clamp(y / stride, h - 1.0)
+    j, i = max(min(int(cx), w - 2), 0), max(min(int(cy), h - 2), 0)
+    j1, i1 = min(j + 1, w - 1), min(i + 1, h - 1)
+    fx, fy = cx - j, cy - i
+    w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    for k in range(len(ends)):
+        for axis in range(2):
+            ends[k, axis] = (
+                w00 * fields[k, axis, i, j] + w01 * fields[k, axis, i, j1]
+                + w10 * fields[k, axis, i1, j] + w11 * fields[k, axis, i1, j1]
+            )  # fmt: skip
+        ends[k, 0] += x
+        ends[k, 1] += y
+
+
+@njit(cache=True, nogil=True)
+def follow_itself(
+    fields: Array, k: int, rows: Array, cols: Array, count: int, stride: float, steps: int, first: Array, last: Array
+) -> None:
+    """Where offset k of `count` cells leads, and where it does refined by what the field says there, `steps` times.
+
+    A refinement ends where it leaves the grid. The loop over the cells has no branch and no view, which makes it
+    several times faster than `follow` for each.
+
+    Args:
+        fields: float32 (K, 2, h, w). rows, cols: int64, the cells.
+        first, last: float64 (2, M), filled with x and y of the ends, input px, before and after the refinement.
+    """
+    h, w = fields.shape[2], fields.shape[3]
+    flat, across, down = fields.ravel(), k * 2 * h * w, (k * 2 + 1) * h * w
+    right, bottom, per_px = (w - 1) * stride, (h - 1) * stride, 1 / stride
+    after, below = uint64(min(1, w - 1)), uint64(w if h > 1 else 0)
+    for n in range(count):
+        cell = rows[n] * w + cols[n]
+        first[0, n] = last[0, n] = cols[n] * stride + flat[across + cell]
+        first[1, n] = last[1, n] = rows[n] * stride + flat[down + cell]
     for _ in range(steps):
-        if not inside(field[0], x, y, stride):
-            break
-        x, y = follow(field, x, y, stride)
-    return x, y
+        for n in range(count):
+            x, y = last[0, n], last[1, n]
+            on_grid = (x >= 0) & (x <= right) & (y >= 0) & (y <= bottom)
+            cx, cy = (x * per_px, y * per_px) if on_grid else (0.0, 0.0)
+            j, i = max(min(int(cx), w - 2), 0), max(min(int(cy), h - 2), 0)
+            fx, fy = cx - j, cy - i
+            w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+            # An unsigned index needs no look at its sign.
+            a = uint64(across + i * w + j)
+            b = uint64(down + i * w + j)
+            dx = w00 * flat[a] + w01 * flat[a + after] + w10 * flat[a + below] + w11 * flat[a + below + after]
+            dy = w00 * flat[b] + w01 * flat[b + after] + w10 * flat[b + below] + w11 * flat[b + below + after]
+            last[0, n] = x + dx if on_grid else x
+            last[1, n] = y + dy if on_grid else y
 
 
 @njit(cache=True, nogil=True)

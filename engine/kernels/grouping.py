@@ -16,13 +16,28 @@ Array = Any
 
 
 @njit(cache=True, nogil=True)
-def span(points: Array, scores: Array) -> float:
-    """Square root of the area of the box around the present keypoints (lambda_j), px; at least 1."""
+def keypoint_box(points: Array, scores: Array) -> tuple[float, float, float, float]:
+    """Box (x0, y0, x1, y1) around the present keypoints; x1 < x0 if there is none."""
     x0, y0, x1, y1 = 1e18, 1e18, -1e18, -1e18
     for k in range(NUM_KEYPOINTS):
         if scores[k] > 0:
             x0, x1 = min(x0, points[k, 0]), max(x1, points[k, 0])
             y0, y1 = min(y0, points[k, 1]), max(y1, points[k, 1])
+    return x0, y0, x1, y1
+
+
+@njit(cache=True, nogil=True)
+def boxes_meet(one: Array, other: Array, gap: float) -> bool:
+    """Whether two boxes (x0, y0, x1, y1) are no farther than `gap` apart on each axis."""
+    return (
+        one[0] - gap <= other[2] and other[0] - gap <= one[2] and one[1] - gap <= other[3] and other[1] - gap <= one[3]
+    )
+
+
+@njit(cache=True, nogil=True)
+def span(points: Array, scores: Array) -> float:
+    """Square root of the area of the box around the present keypoints (lambda_j), px; at least 1."""
+    x0, y0, x1, y1 = keypoint_box(points, scores)
     # A straight row of keypoints has no area; a third of its length is about how wide a body is.
     width, height = max(x1 - x0, 0.0), max(y1 - y0, 0.0)
     longest = max(width, height)
@@ -50,11 +65,28 @@ def towards(
 
 
 @njit(cache=True, nogil=True)
-def nearest_free(px: float, py: float, kind: int, reach: float, kinds: Array, xy: Array, used: Array) -> int:
-    """The nearest free peak of a kind within `reach` px, or -1."""
-    best, best_distance = -1, reach
+def by_kind(kinds: Array) -> tuple[Array, Array]:
+    """The peaks of each kind, best first: those of kind k are members[first[k] : first[k + 1]]."""
+    first = np.zeros(NUM_KEYPOINTS + 1, dtype=np.int64)
+    for kind in kinds:
+        first[kind + 1] += 1
+    first = np.cumsum(first)
+    members, filled = np.zeros(len(kinds), dtype=np.int64), first.copy()
     for m in range(len(kinds)):
-        if kinds[m] == kind and not used[m]:
+        members[filled[kinds[m]]] = m
+        filled[kinds[m]] += 1
+    return first, members
+
+
+@njit(cache=True, nogil=True)
+def nearest_free(
+    px: float, py: float, kind: int, reach: float, first: Array, members: Array, xy: Array, used: Array
+) -> int:
+    """The nearest free peak of a kind within `reach` px, or -1. `first`, `members`: from `by_kind`."""
+    best, best_distance = -1, reach
+    for n in range(first[kind], first[kind + 1]):
+        m = members[n]
+        if not used[m] and abs(xy[m, 0] - px) <= best_distance:
             distance = math.hypot(xy[m, 0] - px, xy[m, 1] - py)
             if distance <= best_distance:
                 best, best_distance = m, distance
@@ -63,7 +95,15 @@ def nearest_free(px: float, py: float, kind: int, reach: float, kinds: Array, xy
 
 @njit(cache=True, nogil=True)
 def _join_by_mask_offsets(
-    points: Array, scores: Array, kinds: Array, xy: Array, used: Array, long: Array, stride: float, min_reach: float
+    points: Array,
+    scores: Array,
+    first: Array,
+    members: Array,
+    xy: Array,
+    used: Array,
+    long: Array,
+    stride: float,
+    min_reach: float,
 ) -> int:
     """A free candidate whose mask offsets and a present keypoint's agree that they belong together, or -1.
 
@@ -72,21 +112,24 @@ def _join_by_mask_offsets(
     """
     reach = max(min_reach, 0.15 * span(points, scores))
     best, best_miss = -1, 2 * reach
-    for m in range(len(kinds)):
-        b = kinds[m]
-        if used[m] or scores[b] > 0:
+    for b in range(NUM_KEYPOINTS):
+        if scores[b] > 0 or first[b] == first[b + 1]:
             continue
         for a in range(NUM_KEYPOINTS):
             if scores[a] <= 0:
                 continue
             fx, fy = follow(long[b], points[a, 0], points[a, 1], stride)
-            there = math.hypot(fx - xy[m, 0], fy - xy[m, 1])
-            if there > reach:
-                continue
-            rx, ry = follow(long[a], xy[m, 0], xy[m, 1], stride)
-            miss = there + math.hypot(rx - points[a, 0], ry - points[a, 1])
-            if miss < best_miss:
-                best, best_miss = m, miss
+            for n in range(first[b], first[b + 1]):
+                m = members[n]
+                if used[m] or abs(fx - xy[m, 0]) > reach:
+                    continue
+                there = math.hypot(fx - xy[m, 0], fy - xy[m, 1])
+                if there > reach:
+                    continue
+                rx, ry = follow(long[a], xy[m, 0], xy[m, 1], stride)
+                miss = there + math.hypot(rx - points[a, 0], ry - points[a, 1])
+                if miss < best_miss or (miss == best_miss and m < best):  # of equal ones the better peak
+                    best, best_miss = m, miss
     return best
 
 
@@ -132,6 +175,7 @@ def group(
     scores = np.zeros((most, NUM_KEYPOINTS), dtype=np.float32)
     spans = np.zeros(most)
     used = np.zeros(len(kinds), dtype=np.bool_)
+    first, members = by_kind(kinds)
     count = 0
     for seed in range(len(kinds)):
         if used[seed] or count == most:
@@ -154,10 +198,13 @@ def group(
         mine[k, 0], mine[k, 1], mine_scores[k] = x, y, confidence
         tried = np.zeros(2 * NUM_EDGES, dtype=np.bool_)
         while True:
-            _grow(mine, mine_scores, tried, kinds, xy, used, maps, short, mid, stride, snap_px, walk_threshold, steps)
+            _grow(
+                mine, mine_scores, tried, first, members, xy, used, maps, short, mid, stride, snap_px, walk_threshold,
+                steps,
+            )  # fmt: skip
             joined = -1
             if join:
-                joined = _join_by_mask_offsets(mine, mine_scores, kinds, xy, used, long, stride, duplicate_px)
+                joined = _join_by_mask_offsets(mine, mine_scores, first, members, xy, used, long, stride, duplicate_px)
             if joined < 0:
                 break
             used[joined] = True
@@ -165,7 +212,9 @@ def group(
             mine[b, 0], mine[b, 1] = xy[joined, 0], xy[joined, 1]
             mine_scores[b] = max(sample(maps[b], xy[joined, 0], xy[joined, 1], stride), np.float32(1e-6))
         tried[:] = False
-        _grow(mine, mine_scores, tried, kinds, xy, used, maps, short, mid, stride, snap_px, fill_threshold, steps)
+        _grow(
+            mine, mine_scores, tried, first, members, xy, used, maps, short, mid, stride, snap_px, fill_threshold, steps
+        )
         spans[count] = span(mine, mine_scores)
         count += 1
     return points[:count], scores[:count]
@@ -176,7 +225,8 @@ def _grow(
     points: Array,
     scores: Array,
     tried: Array,
-    kinds: Array,
+    first: Array,
+    members: Array,
     xy: Array,
     used: Array,
     maps: Array,
@@ -199,7 +249,7 @@ def _grow(
         a, b = SOURCE[edge], TARGET[edge]
         px, py = towards(points[a, 0], points[a, 1], edge, maps, short, mid, stride, steps, stride)
         length = math.hypot(px - points[a, 0], py - points[a, 1])
-        taken = nearest_free(px, py, b, min(max(0.3 * length, 0.25 * snap_px), snap_px), kinds, xy, used)
+        taken = nearest_free(px, py, b, min(max(0.3 * length, 0.25 * snap_px), snap_px), first, members, xy, used)
         if taken >= 0:
             used[taken] = True
             px, py = xy[taken, 0], xy[taken, 1]

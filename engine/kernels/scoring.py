@@ -7,8 +7,10 @@ import numpy as np
 from numba import njit
 
 from engine.kernels.fields import sample
-from engine.kernels.grouping import same_keypoint, span
+from engine.kernels.grouping import boxes_meet, keypoint_box, same_keypoint, span
 from engine.skeleton import NUM_KEYPOINTS, OKS_KAPPAS
+
+LARGEST_KAPPA = float(OKS_KAPPAS.max())
 
 Array = Any
 
@@ -27,6 +29,7 @@ def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius
     """
     rows, cols = hough.shape[1], hough.shape[2]
     out = np.zeros_like(scores)
+    across = np.zeros(cols)  # exp(-dx^2 / ...) of each column: the Gaussian is the product of two such
     for person in range(len(points)):
         size = max(span(points[person], scores[person]), min_span_px)
         for k in range(NUM_KEYPOINTS):
@@ -34,14 +37,17 @@ def expected_oks(points: Array, scores: Array, hough: Array, bin_px: int, radius
                 continue
             x, y = points[person, k, 0], points[person, k, 1]
             variance = 2 * (size * OKS_KAPPAS[k]) ** 2
+            left, right = max(0, int((x - radius) / bin_px)), min(cols, int((x + radius) / bin_px) + 1)
+            for c in range(left, right):
+                across[c] = math.exp(-((c * bin_px - x) ** 2) / variance)
             mass, good = 1e-6, 0.0
             for r in range(max(0, int((y - radius) / bin_px)), min(rows, int((y + radius) / bin_px) + 1)):
-                for c in range(max(0, int((x - radius) / bin_px)), min(cols, int((x + radius) / bin_px) + 1)):
-                    h = hough[k, r, c]
-                    if h > 0:
-                        d2 = (c * bin_px - x) ** 2 + (r * bin_px - y) ** 2
-                        mass += h
-                        good += h * math.exp(-d2 / variance)
+                row, row_good = hough[k, r], 0.0
+                for c in range(left, right):
+                    mass += row[c]
+                    row_good += row[c] * across[c]
+                if row_good > 0:
+                    good += row_good * math.exp(-((r * bin_px - y) ** 2) / variance)
             out[person, k] = scores[person, k] * good / mass
     return out
 
@@ -71,27 +77,28 @@ def rank(
     """
     count = len(points)
     raw = np.zeros(count, dtype=np.float32)
-    spans = np.zeros(count)
+    spans, boxes = np.zeros(count), np.zeros((count, 4))
     for j in range(count):
         raw[j] = keypoint_scores[j].sum() / NUM_KEYPOINTS
         spans[j] = span(points[j], scores[j])
+        boxes[j] = keypoint_box(points[j], scores[j])
     order = np.argsort(-raw, kind="mergesort")
     soft = np.zeros(count, dtype=np.float32)
+    free = np.zeros(NUM_KEYPOINTS, dtype=np.bool_)
     for position in range(count):
         j = order[position]
+        free[:] = True
+        for earlier in range(position):
+            i = order[earlier]
+            reach = max(duplicate_px, duplicate_scale * LARGEST_KAPPA * spans[i])
+            if not boxes_meet(boxes[i], boxes[j], reach):
+                continue
+            for k in range(NUM_KEYPOINTS):
+                if scores[j, k] > 0 and scores[i, k] > 0 and free[k]:
+                    free[k] = not same_keypoint(points[i, k], points[j, k], k, spans[i], duplicate_px, duplicate_scale)
         total = 0.0
         for k in range(NUM_KEYPOINTS):
-            if scores[j, k] <= 0:
-                continue
-            free = True
-            for earlier in range(position):
-                i = order[earlier]
-                if scores[i, k] > 0 and same_keypoint(
-                    points[i, k], points[j, k], k, spans[i], duplicate_px, duplicate_scale
-                ):
-                    free = False
-                    break
-            if free:
+            if scores[j, k] > 0 and free[k]:
                 total += keypoint_scores[j, k]
         soft[j] = total / NUM_KEYPOINTS
     return soft, np.argsort(-soft, kind="mergesort")

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from engine.kernels.fields import sample
-from engine.kernels.grouping import SOURCE, TARGET, nearest_free, same_keypoint, towards
+from engine.kernels.grouping import SOURCE, TARGET, by_kind, nearest_free, same_keypoint, towards
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
 
 LEAST_KEYPOINTS = 4  # the seed and three matched edges
@@ -38,6 +38,7 @@ def group_strict(
     points = np.zeros((most, NUM_KEYPOINTS, 2), dtype=np.float32)
     scores = np.zeros((most, NUM_KEYPOINTS), dtype=np.float32)
     used = np.zeros(len(kinds), dtype=np.bool_)
+    first, members = by_kind(kinds)
     queue = np.zeros(NUM_KEYPOINTS, dtype=np.int64)
     count = 0
     for seed in range(len(kinds)):
@@ -67,7 +68,7 @@ def group_strict(
                 if SOURCE[e] != a or mine_scores[b] > 0:
                     continue
                 px, py = towards(mine[a, 0], mine[a, 1], e, maps, short, mid, stride, steps, stride)
-                taken = nearest_free(px, py, b, snap_px, kinds, xy, used)
+                taken = nearest_free(px, py, b, snap_px, first, members, xy, used)
                 if taken >= 0:
                     used[taken] = True
                     mine[b, 0], mine[b, 1] = xy[taken, 0], xy[taken, 1]

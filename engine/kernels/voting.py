@@ -46,22 +46,37 @@ def vote(
 
 
 @njit(cache=True, nogil=True)
-def blur(planes: Array) -> Array:
-    """Binomial 3x3 smoothing (sigma 0.7 bins) of float32 (K, rows, cols); outside counts as zero."""
+def blur(planes: Array, passes: int = 1) -> Array:
+    """Binomial 3x3 smoothing (sigma 0.7 bins a pass) of float32 (K, rows, cols), in place; outside counts as zero.
+
+    In place, because fresh memory of this size costs more than the smoothing. Returns its argument.
+    """
     k_count, rows, cols = planes.shape
-    out = np.zeros_like(planes)
-    row = np.zeros(cols, dtype=np.float32)
+    edge = np.zeros(cols, dtype=np.float32)
+    down = np.zeros((rows, cols + 2), dtype=np.float32)  # smoothed downwards, between two columns of zeros
     for k in range(k_count):
-        for i in range(rows):
-            above = planes[k, i - 1] if i > 0 else row * 0
-            below = planes[k, i + 1] if i + 1 < rows else row * 0
-            for j in range(cols):
-                row[j] = np.float32(0.25) * (above[j] + below[j]) + np.float32(0.5) * planes[k, i, j]
-            for j in range(cols):
-                left = row[j - 1] if j > 0 else np.float32(0)
-                right = row[j + 1] if j + 1 < cols else np.float32(0)
-                out[k, i, j] = np.float32(0.25) * (left + right) + np.float32(0.5) * row[j]
-    return out
+        plane = planes[k]
+        for _ in range(passes):
+            for i in range(rows):
+                above = plane[i - 1] if i > 0 else edge
+                below = plane[i + 1] if i + 1 < rows else edge
+                own, row = plane[i], down[i]
+                for j in range(cols):
+                    row[j + 1] = np.float32(0.25) * (above[j] + below[j]) + np.float32(0.5) * own[j]
+            for i in range(rows):
+                own, row = plane[i], down[i]
+                for j in range(cols):
+                    own[j] = np.float32(0.25) * (row[j] + row[j + 2]) + np.float32(0.5) * row[j + 1]
+    return planes
+
+
+@njit(cache=True, nogil=True)
+def count_above(row: Array, threshold: float) -> int:
+    """How many values of a row exceed the threshold; asked at many places at once, unlike a search."""
+    count = 0
+    for j in range(len(row)):
+        count += row[j] > threshold
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -93,19 +108,22 @@ def find_peaks(hough: Array, threshold: float, reach: int, bin_px: int, most: in
         [0.0 for _ in range(0)],
     )
     for k in range(k_count):
+        plane = hough[k]
         for i in range(rows):
+            if count_above(plane[i], threshold) == 0:  # most rows where few people are
+                continue
             for j in range(cols):
-                if hough[k, i, j] > threshold and _is_peak(hough[k], i, j, reach):
+                if plane[i, j] > threshold and _is_peak(plane, i, j, reach):
                     mass, mx, my = 0.0, 0.0, 0.0
                     for r in range(max(0, i - 2), min(rows, i + 3)):
                         for c in range(max(0, j - 2), min(cols, j + 3)):
-                            mass += hough[k, r, c]
-                            mx += hough[k, r, c] * c
-                            my += hough[k, r, c] * r
+                            mass += plane[r, c]
+                            mx += plane[r, c] * c
+                            my += plane[r, c] * r
                     kinds.append(k)
                     xs.append(mx / mass * bin_px)
                     ys.append(my / mass * bin_px)
-                    heights.append(hough[k, i, j])
+                    heights.append(plane[i, j])
     order = np.argsort(-np.array(heights, dtype=np.float32), kind="mergesort")
     kept = np.zeros(k_count, dtype=np.int64)
     out_kinds = np.zeros(len(order), dtype=np.int64)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.kernels import blur, body_heat, vote
 from engine.structures import ByteArray, FloatArray, Heads
 from pipeline.overlays.kernels import blend_cells
@@ -64,9 +64,8 @@ def draw_skhm(canvas: ByteArray, heads: Heads, style: OverlayStyle) -> None:
     kinds = range(len(PARTS)) if style.skhm_keypoint is None else [style.skhm_keypoint]
     maps = np.ascontiguousarray(heads.keypoint_maps[kinds])
     short = np.ascontiguousarray(heads.short_offsets[kinds])
-    hough = vote(maps, short, heads.stride, _DECODE.bin_px, _DECODE.radius_px, _DECODE.vote_threshold)
-    for _ in range(_DECODE.blur_passes):
-        hough = blur(hough)
+    votes = vote(maps, short, heads.stride, _DECODE.bin_px, _DECODE.radius_px, _DECODE.vote_threshold)
+    hough = blur(votes, _DECODE.blur_passes)
     colours, values = _strongest(maps, kinds)
     glow = np.asarray(cv2.multiply(colours, cv2.merge([values] * 3), scale=1 / 255), dtype=np.uint8)
     _blend(canvas, heads, heads.stride, glow, values, _everywhere(_GROUND * style.skhm_opacity))

@@ -14,7 +14,8 @@ import pytest
 
 from engine import evaluation, letterbox
 from engine.coco import Picture
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.skeleton import EDGES, TORSO
 from engine.structures import Instances, Letterbox
 from engine.training.encode import Person, encode

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.structures import Heads, Instances, Letterbox
 from engine.training.encode import Person, encode
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import kernels
 from engine.kernels import UNASSIGNED
-from engine.kernels.masks import embed
+from engine.kernels.fields import follow_all, follow_itself
 from engine.skeleton import DIRECTED_EDGES, OKS_SIGMAS
 
 Array = npt.NDArray[Any]
@@ -120,7 +120,11 @@ def test_blur_is_binomial_with_zeros_outside(shape: tuple[int, int, int]) -> Non
     expected = np.zeros(shape)
     for di, dj in np.ndindex(3, 3):
         expected += (1, 2, 1)[di] * (1, 2, 1)[dj] / 16 * padded[:, di : di + rows, dj : dj + cols]
-    np.testing.assert_allclose(kernels.blur(planes), expected, atol=1e-6)
+    twice = kernels.blur(kernels.blur(planes.copy()))
+    np.testing.assert_array_equal(kernels.blur(planes.copy(), 2), twice)
+    np.testing.assert_array_equal(kernels.blur(planes.copy(), 0), planes)
+    kernels.blur(planes)
+    np.testing.assert_allclose(planes, expected, atol=1e-6)  # in place
 
 
 # --- peaks ------------------------------------------------------------------------------------------------------------
@@ -253,94 +257,156 @@ def test_nobody_is_ranked_as_nobody() -> None:
 # --- assignment -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("self_steps", "short_steps"), [(0, 0), (3, 0), (1, 2)])
-def test_embed_equals_the_reference(self_steps: int, short_steps: int) -> None:
+def reference_end(field: Array, i: int, j: int, steps: int) -> tuple[float, float]:
+    """Where the (2, h, w) offset of cell (i, j) leads, refined by itself."""
+    h, w = field.shape[1:]
+    x, y = j * STRIDE + float(field[0, i, j]), i * STRIDE + float(field[1, i, j])
+    for _ in range(steps):
+        if 0 <= x <= (w - 1) * STRIDE and 0 <= y <= (h - 1) * STRIDE:
+            x, y = x + tent(field[0], x, y, STRIDE), y + tent(field[1], x, y, STRIDE)
+    return x, y
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4), (4, 1), (1, 1)])
+def test_offsets_follow_themselves_as_the_reference(shape: tuple[int, int], steps: int) -> None:
     rng = np.random.default_rng(8)
-    maps = rng.random((17, 4, 5)).astype(np.float32) * np.float32(0.3)  # some below, some above 0.1
-    short = rng.normal(0, 6, (17, 2, 4, 5)).astype(np.float32)
-    long = rng.normal(0, 9, (17, 2, 4, 5)).astype(np.float32)
-    for i, j, k in np.ndindex(4, 5, 17):
-        got = embed(i, j, k, maps, short, long, float(STRIDE), self_steps, short_steps)
-        x, y = j * STRIDE + float(long[k, 0, i, j]), i * STRIDE + float(long[k, 1, i, j])
-        for step in range(self_steps + short_steps):
-            own = step < self_steps
-            inside = 0 <= x <= 4 * STRIDE and 0 <= y <= 3 * STRIDE
-            if inside and (own or tent(maps[k], x, y, STRIDE) >= 0.1):
-                field = long[k] if own else short[k]
-                x, y = x + tent(field[0], x, y, STRIDE), y + tent(field[1], x, y, STRIDE)
-        np.testing.assert_allclose(got, (x, y), atol=1e-3)
+    fields = rng.normal(0, 9, (3, 2, *shape)).astype(np.float32)
+    rows, cols = (axis.ravel() for axis in np.mgrid[: shape[0], : shape[1]])
+    first, last = np.full((2, len(rows) + 1), 7.0), np.full((2, len(rows) + 1), 7.0)
+    for k in range(3):
+        follow_itself(fields, k, rows, cols, len(rows), float(STRIDE), steps, first, last)
+        for ends, taken in ((first, 0), (last, steps)):
+            expected = [reference_end(fields[k], i, j, taken) for i, j in zip(rows, cols, strict=True)]
+            np.testing.assert_allclose(ends.T[:-1], expected, atol=1e-3)
+            assert (ends[:, -1] == 7.0).all()  # not asked
+
+
+def test_offsets_that_are_no_numbers_stay_within_memory() -> None:
+    fields = np.full((1, 2, 4, 5), np.nan, np.float32)
+    fields[0, 0, 1, 1] = np.inf
+    rows, cols = (axis.ravel() for axis in np.mgrid[:4, :5])
+    first, last = np.zeros((2, 20)), np.zeros((2, 20))
+    follow_itself(fields, 0, rows, cols, 20, float(STRIDE), 3, first, last)
+    assert not np.isfinite(last[1]).any()
+
+
+@given(x=st.floats(-20, 60), y=st.floats(-20, 60))
+def test_all_fields_are_followed_at_once(x: float, y: float) -> None:
+    fields = np.random.default_rng(3).normal(0, 9, (17, 2, 4, 5)).astype(np.float32)
+    ends = np.zeros((17, 2))
+    follow_all(fields, x, y, float(STRIDE), ends)
+    expected = [(x + tent(f[0], x, y, STRIDE), y + tent(f[1], x, y, STRIDE)) for f in fields]
+    np.testing.assert_allclose(ends, expected, atol=1e-4)
+
+
+def reference_ends(maps: Array, short: Array, long: Array, self_steps: int, short_steps: int) -> Array:
+    """Embeddings (2, K, 2, h, w), before and after all refinement; the centroid takes no short steps."""
+    kinds, _, h, w = long.shape
+    ends = np.zeros((2, kinds, 2, h, w))
+    for k, i, j in np.ndindex(kinds, h, w):
+        ends[0, k, :, i, j] = reference_end(long[k], i, j, 0)
+        x, y = reference_end(long[k], i, j, self_steps)
+        for _ in range(short_steps if k < 17 else 0):
+            inside = 0 <= x <= (w - 1) * STRIDE and 0 <= y <= (h - 1) * STRIDE
+            if inside and tent(maps[k], x, y, STRIDE) >= 0.1:
+                x, y = x + tent(short[k, 0], x, y, STRIDE), y + tent(short[k, 1], x, y, STRIDE)
+        ends[1, k, :, i, j] = x, y
+    return ends
 
 
 def reference_assign(
-    person: Array, long: Array, points: Array, scores: Array, p: float, t: float, floor: float, doubt: float
+    person: Array, ends: Array, points: Array, scores: Array, sizes: Array, p: float, t: float, doubt: float
 ) -> Array:
-    """Labels without refinement steps."""
-    h, w = long.shape[2:]
+    """Labels from the embeddings: every cell asks every skeleton."""
+    h, w = ends.shape[3:]
     finer = (person.shape[0] - 1) // (h - 1)
     labels = np.full((h, w), UNASSIGNED)
     for i, j in np.ndindex(h, w):
         window = np.s_[max(0, (i - 1) * finer) : (i + 1) * finer + 1, max(0, (j - 1) * finer) : (j + 1) * finer + 1]
         if person[window].max() < p:
             continue
-        embedding = long[:, :, i, j] + np.array([j * STRIDE, i * STRIDE], float)
         labels[i, j], least = 0, np.inf
         for n, (own, weights) in enumerate(zip(points, scores.astype(float), strict=True)):
-            size = max(span(own, weights), floor)
-            miss = np.minimum(np.linalg.norm(embedding - own, axis=1) / size, 1)
-            distance = (weights * miss).sum() / weights.sum()
+            nearest = np.linalg.norm(ends[..., i, j] - own, axis=2).min(axis=0)
+            distance = (weights * np.minimum(nearest / sizes[n], 1)).sum() / weights.sum()
             cost = distance + doubt / (doubt + weights.sum())
             if distance <= t and cost < least:
                 labels[i, j], least = n + 1, cost
     return labels
 
 
+def with_centroids(points: Array, scores: Array) -> tuple[Array, Array]:
+    """The mean of each skeleton as its eighteenth point, with a weight of 0.6."""
+    means = (points * scores[..., None]).sum(axis=1, keepdims=True) / scores.sum(axis=1)[:, None, None]
+    weights = np.concatenate([scores, np.full((len(scores), 1), 0.6, np.float32)], axis=1)
+    return np.concatenate([points, means], axis=1).astype(np.float32), weights
+
+
+@pytest.mark.parametrize(("self_steps", "short_steps"), [(0, 0), (3, 0), (1, 2)])
 @pytest.mark.parametrize("finer", [1, 2, 4])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_assign_cells_equals_the_reference(seed: int, finer: int) -> None:
+def test_assign_cells_equals_the_reference(seed: int, finer: int, self_steps: int, short_steps: int) -> None:
     rng = np.random.default_rng(seed)
-    h, w = 6, 7
-    points, scores = poses(rng, 3, 48)
-    # Each cell points near the keypoints of a random person.
+    h, w = 19, 18  # two tiles each way, the second ones not full
+    skeletons, scores = poses(rng, 3, 130)
+    points, weights = with_centroids(skeletons, scores)
+    # Each cell points near the keypoints of a random person, some nearer than others.
     whose = rng.integers(0, 3, (h, w))
     ys, xs = np.mgrid[:h, :w] * STRIDE
-    long = np.moveaxis(points[whose], (0, 1), (2, 3)) - np.stack([xs, ys]) + rng.normal(0, 8, (17, 2, h, w))
+    noise = rng.normal(0, 1, (18, 2, h, w)) * rng.uniform(2, 60, (h, w))
+    long = np.moveaxis(points[whose], (0, 1), (2, 3)) - np.stack([xs, ys]) + noise
     long = np.ascontiguousarray(long, dtype=np.float32)
+    maps = rng.random((17, h, w)).astype(np.float32) * np.float32(0.3)  # some below, some above 0.1
+    short = rng.normal(0, 6, (17, 2, h, w)).astype(np.float32)
     person = rng.random(((h - 1) * finer + 1, (w - 1) * finer + 1)).astype(np.float32)
     person[rng.random(person.shape) < 0.6] = 0
     person[: 3 * finer] = 0
-    blank = np.zeros((17, h, w), np.float32)
-    labels = kernels.assign_cells(
-        person, blank, np.zeros_like(long), long, points, scores, kernels.body_sizes(points, scores, 16.0),
-        float(STRIDE), 0.8, 0.25, 0.5, 0, 0,
+    sizes = kernels.body_sizes(skeletons, scores, 16.0)
+    labels, compared = kernels.assign_cells(
+        person, maps, short, long[:17], long[17], points, weights, sizes, float(STRIDE), 0.8, 0.25, 0.5,
+        self_steps, short_steps,
     )  # fmt: skip
-    expected = reference_assign(person, long, points, scores, 0.8, 0.25, 16.0, 0.5)
+    ends = reference_ends(maps, short, long, self_steps, short_steps)
+    expected = reference_assign(person, ends, points, weights, sizes, 0.8, 0.25, 0.5)
     assert labels.dtype == np.uint8
     assert {0, UNASSIGNED} < set(labels.ravel().tolist())
+    assert compared <= 3 * np.count_nonzero(labels != UNASSIGNED)
     np.testing.assert_array_equal(labels, expected)
+
+
+def test_body_sizes_equal_the_reference_and_keep_their_floor() -> None:
+    points, scores = poses(np.random.default_rng(2), 4, 90)
+    expected = [span(p, s) for p, s in zip(points, scores, strict=True)]
+    np.testing.assert_allclose(kernels.body_sizes(points, scores, 1.0), expected, rtol=1e-5)
+    assert kernels.body_sizes(points, scores, 500.0).tolist() == [500.0] * 4
 
 
 def test_without_skeletons_person_cells_belong_to_nobody() -> None:
     blank, vectors = np.zeros((17, 3, 3), np.float32), np.zeros((17, 2, 3, 3), np.float32)
-    nobody = (np.zeros((0, 17, 2), np.float32), np.zeros((0, 17), np.float32))
+    nobody = (np.zeros((0, 18, 2), np.float32), np.zeros((0, 18), np.float32))
     ones = np.ones((5, 5), np.float32)
-    labels = kernels.assign_cells(ones, blank, vectors, vectors, *nobody, np.zeros(0), 8.0, 0.5, 0.25, 0.5, 5, 0)
+    labels, compared = kernels.assign_cells(
+        ones, blank, vectors, vectors, vectors[0], *nobody, np.zeros(0), 8.0, 0.5, 0.25, 0.5, 5, 0
+    )
     assert not labels.any()
+    assert compared == 0
 
 
 def test_a_fragment_does_not_take_the_cells_of_a_whole_skeleton() -> None:
     """Two keypoints exactly where the cell points, against seventeen a little off."""
     blank, long = np.zeros((17, 3, 3), np.float32), np.zeros((17, 2, 3, 3), np.float32)
-    points = np.zeros((2, 17, 2), np.float32)
+    points = np.zeros((2, 18, 2), np.float32)
     points[1] = 1.0
     points[:, 16] = 60  # a size of 60 px
     long[16] = 60
-    scores = np.ones((2, 17), np.float32)
-    scores[0, 2:16] = 0
+    weights = np.ones((2, 18), np.float32)
+    weights[0, 2:16] = weights[:, 17] = 0
     ones = np.ones((3, 3), np.float32)
-    sizes = kernels.body_sizes(points, scores, 16.0)
-    arguments = (ones, blank, long, long, points, scores, sizes, 8.0, 0.5, 0.25)
-    assert kernels.assign_cells(*arguments, 0.0, 0, 0)[0, 0] == 1
-    assert kernels.assign_cells(*arguments, 0.5, 0, 0)[0, 0] == 2
+    sizes = kernels.body_sizes(points, weights, 16.0)
+    arguments = (ones, blank, long, long, long[0], points, weights, sizes, 8.0, 0.5, 0.25)
+    assert kernels.assign_cells(*arguments, 0.0, 0, 0)[0][0, 0] == 1
+    assert kernels.assign_cells(*arguments, 0.5, 0, 0)[0][0, 0] == 2
 
 
 # --- paint ------------------------------------------------------------------------------------------------------------
