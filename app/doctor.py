@@ -65,6 +65,20 @@ OPTIONAL_PACKAGES = (
     Package("torch", ("torch",), "training, export, the torch back end", "requirements-train.txt"),
     Package("safetensors", ("safetensors",), "training checkpoints", "requirements-train.txt"),
     Package("onnxscript", ("onnxscript",), "export", "requirements-train.txt"),
+    Package(
+        "tensorrt",
+        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        "the fastest back end on NVIDIA GPUs",
+        "requirements-tensorrt.txt",
+    ),
+    Package(
+        "tensorrt_rtx",
+        ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+        "the same for GeForce RTX",
+        "requirements-tensorrt.txt",
+    ),
+    Package("pycuda", ("pycuda",), "GPU buffers for TensorRT", "requirements-tensorrt.txt"),
+    Package("cuda.bindings", ("cuda-bindings",), "the same where pycuda is missing", "requirements-tensorrt.txt"),
 )
 
 
@@ -130,16 +144,22 @@ def memory_bytes() -> int | None:
 
 def check_cpu() -> Iterator[Finding]:
     """Processor model, cores this process may use, instruction sets that matter here."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
-    model, features = parse_cpuinfo(text) if text else (platform.processor(), numpy_cpu_features())
-    yield Finding("processor", "model", model or platform.machine())
+    model, features = processor()
+    yield Finding("processor", "model", model)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("processor", "cores", f"{usable} usable of {os.cpu_count()}")
     found = [name for name in CPU_FEATURES if name in features]
     yield Finding(
         "processor", "instruction sets", " ".join(found) or "none of note", hint="vnni and asimddp speed up int8 models"
     )
+
+
+def processor() -> tuple[str, frozenset[str]]:
+    """The processor's name and its instruction sets, as well as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    model, features = parse_cpuinfo(text) if text else (platform.processor(), numpy_cpu_features())
+    return model or platform.machine(), features
 
 
 def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
@@ -287,15 +307,21 @@ def check_models() -> Iterator[Finding]:
 
 
 def check_backend() -> Iterator[Finding]:
-    """The back end that `auto` takes on this machine."""
-    try:
-        from engine.backends.base import choose_backend
+    """What `auto` looks at on this machine, in its order, and what it takes: the first that is usable."""
+    from engine.backends.survey import candidates
 
-        name, reason = choose_backend()
-    except (UserError, ImportError) as error:
-        yield Finding("back end", "auto takes", "none", "problem", str(error))
+    chosen = None
+    for item in candidates():
+        title = f"{item.name} on {'the GPU' if item.place == 'cuda' else 'the processor'}"
+        chosen = chosen or (title if item.usable else None)
+        yield Finding(
+            "back end", title, "usable" if item.usable else "not here", "ok" if item.usable else "optional", item.reason
+        )
+    if chosen is None:
+        yield Finding("back end", "auto takes", "none", "problem", "pip install -r requirements.txt")
     else:
-        yield Finding("back end", "auto takes", name, hint=reason)
+        hint = "the fastest that is usable; TensorRT builds a plan of the network first" if "tensorrt" in chosen else ""
+        yield Finding("back end", "auto takes", chosen, hint=hint or "the fastest that is usable")
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from app.messages import explained_imports
-from engine.backends.base import BACKEND_NAMES, open_backend
-from engine.decode import DecodeConfig
+from app.plan_progress import plan_progress
+from engine.backends.base import BACKEND_NAMES, Backend, check_precision, open_backend
+from engine.backends.tensorrt_build import LIBRARIES, PlanShape
+from engine.decode_config import DecodeConfig
 from engine.errors import UserError
 from engine.estimator import Estimator
-from engine.models import find_model
+from engine.models import PRECISION_NAMES, find_model
 from engine.modes import HEADS_OF_MODE
 
 DEFAULT_MODEL = "mobile"
@@ -60,15 +62,22 @@ def seconds(text: str) -> float:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--model`, `--backend`, `--input-size`, `--mode` and `--set`."""
+    """`--model`, `--backend`, `--precision`, `--input-size`, `--mode` and `--set`."""
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help="a released network (see assets/models.toml) or a .safetensors file of `train` (default: %(default)s)",
+        help="a released network (see assets/models.toml), a .safetensors file of `train` or an .onnx file of `export` "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--backend", default="auto", metavar="NAME", help=f"one of {', '.join(BACKEND_NAMES)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        metavar="NAME",
+        help=f"one of {', '.join(PRECISION_NAMES)}; auto is the fastest without loss (default: %(default)s)",
     )
     parser.add_argument(
         "--input-size",
@@ -119,26 +128,68 @@ def decode_setting(text: str) -> tuple[str, Any]:
     return name, parsed
 
 
-def open_estimator(options: argparse.Namespace, **changes: Any) -> Estimator:
+def open_estimator(options: argparse.Namespace, *, build: bool = True, batch: int = 1, **changes: Any) -> Estimator:
     """The estimator that the options of `add_model_arguments` ask for, with `changes` to its `DecodeConfig`.
 
+    Where TensorRT has to build a plan first, a bar shows it; Ctrl-C cancels the build, and "auto" goes on with the next
+    back end. Without `build`, "auto" takes the next one at once. `batch`: the most pictures that will be submitted at
+    once; back ends for which that brings nothing take one all the same.
+
     Raises:
-        UserError: an unknown model or back end, a missing package, a damaged file.
+        UserError: an unknown model or back end, a missing package, a damaged file, a precision that is not there.
+        KeyboardInterrupt: the build of a back end that was asked for by name was cancelled.
     """
     config = DecodeConfig(**{"mode": options.mode, **changes, **dict(options.set)})
-    if options.model.endswith(".safetensors"):
-        if options.backend not in ("auto", "torch"):
-            raise UserError(f"--backend {options.backend}: a .safetensors file runs on the torch back end only")
-        with explained_imports("requirements-train.txt"):
-            from engine.backends.torch_backend import TorchBackend
-        backend = TorchBackend.open_file(Path(options.model), options.mode)
+    path = Path(options.model)
+    if path.suffix in (".safetensors", ".onnx"):
+        backend = _open_file(path, options, batch)
         return Estimator(backend, options.input_size or find_model(DEFAULT_MODEL).input_size, config)
     entry = find_model(options.model)
-    return Estimator(open_backend(options.backend, entry, options.mode), options.input_size or entry.input_size, config)
+    size = options.input_size or entry.input_size
+    with plan_progress(f"TensorRT plan of {entry.name}") as progress:
+        backend = open_backend(
+            options.backend,
+            entry,
+            options.mode,
+            options.precision,
+            input_size=size,
+            batch=batch,
+            progress=progress if build else None,
+        )
+    return Estimator(backend, size, config)
+
+
+def _open_file(path: Path, options: argparse.Namespace, batch: int) -> Backend:
+    """The back end of a network that nobody released: a .safetensors or .onnx file."""
+    names = ("torch",) if path.suffix == ".safetensors" else ("onnx", *LIBRARIES)
+    name = names[0] if options.backend == "auto" else options.backend
+    if name not in names:
+        raise UserError(
+            f"--backend {options.backend}: a {path.suffix} file runs on the {' or '.join(names)} back end only"
+        )
+    check_precision(name, options.precision)
+    if name == "torch":
+        with explained_imports("requirements-train.txt"):
+            from engine.backends.torch_backend import TorchBackend
+        return TorchBackend.open_file(path, options.mode, options.precision)
+    if name in LIBRARIES:
+        from engine.backends.tensorrt_backend import TensorRTBackend
+        from engine.backends.tensorrt_plan import Recipe
+
+        shape = PlanShape.of(options.input_size or find_model(DEFAULT_MODEL).input_size, batch)
+        with plan_progress(f"TensorRT plan of {path.name}") as progress:
+            recipe = Recipe.of_file(name, path, options.mode, options.precision, shape)
+            return TensorRTBackend.open(recipe, progress)
+    from engine.backends.onnx_backend import OnnxBackend
+
+    backend = OnnxBackend(path, mode=options.mode)
+    if options.precision not in ("auto", backend.precision):
+        raise UserError(f"--precision {options.precision}: {path} is {backend.precision}")
+    return backend
 
 
 def describe(options: argparse.Namespace, estimator: Estimator) -> str:
-    """What `open_estimator` opened, in words: "mobile on onnx cpu, input 513 px"."""
+    """What `open_estimator` opened, in words: "mobile on onnx cpu int8, input 513 px"."""
     longer_side = max(estimator.fit((estimator.input_size, estimator.input_size)).input_hw)
     return f"{options.model} on {estimator.backend.name}, input {longer_side} px"
 

@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 
@@ -18,12 +26,21 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def progress_bar() -> Progress:
-    """A bar on stderr that vanishes when it is done; nothing at all where stderr is not a terminal."""
+    """A bar of things done on stderr that vanishes when it is done; nothing where stderr is not a terminal."""
+    return _bar(MofNCompleteColumn())
+
+
+def share_bar() -> Progress:
+    """The same for a share between 0 and 1."""
+    return _bar(TaskProgressColumn())
+
+
+def _bar(count: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        count,
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -3,6 +3,7 @@
 The pipeline calls `infer` and `decode` from two threads; everybody else calls the estimator itself.
 """
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from engine import letterbox as letterboxes
 from engine.backends.base import Backend
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.structures import ByteArray, Heads, Instances, Letterbox
 
 
@@ -33,6 +35,16 @@ class Estimator:
         self.config = config or DecodeConfig()
         self._letterbox: Letterbox | None = None
 
+    @property
+    def batch(self) -> int:
+        """How many pictures `submit` takes."""
+        return self.backend.batch
+
+    @property
+    def depth(self) -> int:
+        """How many submissions may wait to be collected."""
+        return self.backend.depth
+
     def __call__(self, image: ByteArray) -> Instances:
         """Everybody in a BGR uint8 (H, W, 3) picture, best first, in its pixels."""
         return self.observe(image)[1]
@@ -48,10 +60,23 @@ class Estimator:
         Raises:
             ValueError: wrong dtype or shape, or an empty picture.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(f"image: expected uint8 (H, W, 3) with pixels, got {image.dtype} {image.shape}")
-        placed = self.fit((image.shape[0], image.shape[1]))
-        return self.backend.infer(letterboxes.apply(image, placed), placed)
+        self.submit([image])
+        return self.collect()[0]
+
+    def submit(self, images: Sequence[ByteArray]) -> None:
+        """Start on up to `backend.batch` pictures of one size; see `Backend.submit`.
+
+        Raises:
+            ValueError: see `infer`.
+        """
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise ValueError(f"image: expected uint8 (H, W, 3) with pixels, got {image.dtype} {image.shape}")
+        self.backend.submit(images, self.fit((images[0].shape[0], images[0].shape[1])))
+
+    def collect(self) -> list[Heads]:
+        """What the network says about the pictures of the oldest submission; see `Backend.collect`."""
+        return self.backend.collect()
 
     def decode(self, heads: Heads) -> Instances:
         """Everybody the network's outputs show, best first, in source pixels."""

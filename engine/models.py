@@ -5,7 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,9 +17,12 @@ _HEADER: Final = """\
 # The released networks. Written by engine.models.register; edit licence, training_data and metrics if you must,
 # never a hash: hashes are checked before a network is loaded. Files lie beside this one; sizes are in bytes.
 """
-_FILES: Final = ("onnx", "weights")
+# What the network's numbers are: 32-bit or 16-bit floating point, or 8-bit integers with scales.
+PRECISIONS: Final = ("fp32", "fp16", "int8")
+PRECISION_NAMES: Final = ("auto", *PRECISIONS)
+_FILES: Final = ("onnx", "weights", "onnx_int8")
 
-Part = Literal["onnx", "weights"]
+Part = Literal["onnx", "weights", "onnx_int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class ModelEntry:
         training_data: what the weights were trained on.
         input_size: default longer side of the network input, px.
         stride: input pixels per cell of the keypoint maps and offsets.
+        onnx_int8, onnx_int8_sha256, onnx_int8_bytes: the same network as an int8 ONNX file, if there is one. It is
+            registered only where it finds people as well as the float32 file: ONNX Runtime prefers it.
         metrics: measured accuracy, as stored.
     """
 
@@ -49,15 +54,18 @@ class ModelEntry:
     training_data: str
     input_size: int
     stride: int
+    onnx_int8: Path | None = None
+    onnx_int8_sha256: str | None = None
+    onnx_int8_bytes: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def verify(self, part: Part | None = None) -> None:
-        """Compare one file with its hash, or both for None.
+        """Compare one file with its hash, or all there are for None.
 
         Raises:
             UserError: missing, unreadable, or changed.
         """
-        for name in _FILES if part is None else (part,):
+        for name in [file for file in _FILES if getattr(self, file)] if part is None else [part]:
             path: Path = getattr(self, name)
             expected: str = getattr(self, f"{name}_sha256")
             restore = f"restore it with git checkout -- {path}"
@@ -139,23 +147,40 @@ def _parse_entry(path: Path, name: str, table: Any) -> ModelEntry:
         raise UserError(f"{path}: expected only tables such as [{name}], got {name} = {table!r}")
     values: dict[str, Any] = {}
     for item in fields(ModelEntry)[1:]:
-        expected: type = {int: int, str: str, Path: str}.get(item.type, dict)  # type: ignore[arg-type]
-        value = table.get(item.name, {} if item.name == "metrics" else None)
-        if value is None:
+        if item.name not in table and _may_lack(item, table):
+            continue
+        if item.name not in table:
             raise UserError(f"{path}: [{name}] has no {item.name!r}")
+        kind, value = _kind(item), table[item.name]
+        expected = str if kind is Path else kind
         if not isinstance(value, expected) or isinstance(value, bool):
             raise UserError(f"{path}: [{name}] {item.name}: expected {expected.__name__}, got {value!r}")
-        values[item.name] = path.parent / str(value) if item.type is Path else value
+        values[item.name] = path.parent / str(value) if kind is Path else value
     if unknown := [key for key in table if key not in values]:
         raise UserError(f"{path}: [{name}] has an unknown key {unknown[0]!r}")
     return ModelEntry(name=name, **values)
+
+
+def _kind(item: Field[Any]) -> type:
+    """The type of a field of `ModelEntry`; dict for the metrics."""
+    kinds: dict[Any, type] = {kind | None: kind for kind in (int, str, Path)}
+    return kinds.get(item.type | None, dict)  # type: ignore[operator]
+
+
+def _may_lack(item: Field[Any], table: Mapping[str, Any]) -> bool:
+    """Whether an entry may leave this field out: the metrics, and those of the int8 file, all three together."""
+    return item.name == "metrics" or (
+        item.name.startswith("onnx_int8") and not any(k.startswith("onnx_int8") for k in table)
+    )
 
 
 def _format_entry(entry: ModelEntry, folder: Path) -> str:
     lines = [f"[{entry.name}]"]
     for item in fields(ModelEntry)[1:-1]:
         value = getattr(entry, item.name)
-        if item.type is Path:
+        if value is None:
+            continue
+        if isinstance(value, Path):
             value = value.resolve().relative_to(folder.resolve()).as_posix()
         lines.append(f"{item.name} = {_format_value(value)}")
     if entry.metrics:

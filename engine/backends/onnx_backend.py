@@ -29,6 +29,8 @@ class OnnxBackend(Backend):
         """
         import onnxruntime
 
+        from engine.backends.onnx_cpu import load_for_cpu
+
         onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
@@ -39,46 +41,41 @@ class OnnxBackend(Backend):
         if not path.is_file():
             raise UserError(f"{path}: no such file")
         try:
-            model = str(path) if mode == "joint" else _pruned(path, HEADS_OF_MODE[mode])
+            model = load_for_cpu(path, HEADS_OF_MODE[mode])
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise UserError(f"{path}: not a model that ONNX Runtime can load: {_first_line(error)}") from error
         self._outputs = HEADS_OF_MODE[mode]
         self.stride, self.multiple = _read_contract(session, path, self._outputs)
-        self.name = "onnx cpu"
+        self.precision = session.get_modelmeta().custom_metadata_map.get("precision", "fp32")
+        self.name = f"onnx cpu {self.precision}"
         self._session: Any | None = session
 
     @classmethod
-    def open(cls, entry: ModelEntry, mode: str = "joint") -> Self:
-        """Verify and load a registered network.
+    def open(cls, entry: ModelEntry, mode: str = "joint", precision: str = "auto") -> Self:
+        """Verify and load a registered network; "auto" is int8 where the network has such a file, else fp32.
 
         Raises:
-            UserError: see `ModelEntry.verify` and the constructor.
+            UserError: the network has no int8 file, or see `ModelEntry.verify` and the constructor.
         """
-        entry.verify("onnx")
-        return cls(entry.onnx, mode=mode)
+        if precision == "fp32" or (precision == "auto" and entry.onnx_int8 is None):
+            entry.verify("onnx")
+            return cls(entry.onnx, mode=mode)
+        if entry.onnx_int8 is None:
+            raise UserError(f"model {entry.name!r} has no int8 file: expected precision auto or fp32")
+        entry.verify("onnx_int8")
+        return cls(entry.onnx_int8, mode=mode)
 
     def _run(self, image: ByteArray) -> dict[str, FloatArray]:
         if self._session is None:
             raise RuntimeError("infer: the back end is closed")
         # ONNX Runtime allocates its outputs anew at each run.
         arrays = self._session.run(list(self._outputs), {INPUT_NAME: np.ascontiguousarray(image)[None]})
-        return dict(zip(self._outputs, arrays, strict=True))
+        # Half precision becomes what everybody else takes.
+        return {name: np.asarray(array, np.float32) for name, array in zip(self._outputs, arrays, strict=True)}
 
     def close(self) -> None:
         self._session = None
-
-
-def _pruned(path: Path, outputs: tuple[str, ...]) -> bytes:
-    """The model without its other outputs: ONNX Runtime then leaves out the layers that nothing needs."""
-    import onnx
-
-    model = onnx.load(path)
-    kept = [value for value in model.graph.output if value.name in outputs]
-    del model.graph.output[:]
-    model.graph.output.extend(kept)
-    serialized: bytes = model.SerializeToString()
-    return serialized
 
 
 def _read_contract(session: Any, path: Path, wanted: tuple[str, ...]) -> tuple[int, int]:

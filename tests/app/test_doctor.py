@@ -9,6 +9,8 @@ from rich.console import Console
 
 from app import doctor
 from app.doctor import Finding, Package
+from engine.backends import survey
+from engine.backends.survey import Candidate
 
 X86 = """\
 processor\t: 0
@@ -100,3 +102,22 @@ def test_this_machine() -> None:
     assert [finding for finding in findings if finding.state == "problem"] == []
     topics = {finding.topic for finding in findings}
     assert {"system", "processor", "packages", "acceleration", "cameras", "files", "back end"} <= topics
+
+
+def test_the_choice_of_the_back_end_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        Candidate("tensorrt", "cuda", False, "tensorrt is not installed"),
+        Candidate("tensorrt_rtx", "cuda", True, "installed, and the GPU answers"),
+        Candidate("onnx", "cpu", True, "ONNX Runtime is installed"),
+    ]
+    monkeypatch.setattr(survey, "candidates", lambda: found)
+    missing, usable, _, taken = doctor.check_backend()
+    assert (missing.name, missing.state, missing.hint) == (
+        "tensorrt on the GPU",
+        "optional",
+        "tensorrt is not installed",
+    )
+    assert (usable.value, usable.state) == ("usable", "ok")
+    assert (taken.value, taken.state) == ("tensorrt_rtx on the GPU", "ok")
+    monkeypatch.setattr(survey, "candidates", lambda: found[:1])
+    assert [finding.state for finding in doctor.check_backend()] == ["optional", "problem"]

@@ -1,12 +1,17 @@
 """`export`: an ONNX file that the back end loads, and bad input noticed before the export starts."""
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from engine.backends import survey
+from engine.backends.base import whole_input
 from engine.backends.onnx_backend import OnnxBackend
 from engine.model import NetConfig, PosePlusSegNet
 from engine.models import load_registry
@@ -35,7 +40,23 @@ def test_onnx(weights: Path, call: Call, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
     with OnnxBackend(target) as backend:
         assert backend.stride == 8
-        backend.warmup((65, 81))
+        backend.infer(np.zeros((65, 81, 3), np.uint8), whole_input((65, 81)))
+
+
+@pytest.mark.slow
+def test_int8(weights: Path, call: Call, sample_still: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(sample_still, tmp_path / "pictures")
+    target = tmp_path / "out" / "tiny.onnx"
+    target.parent.mkdir()
+    options = ("--precision", "int8", "--calibrate", tmp_path / "pictures", "--input-size", 97)
+    ended = call("export", weights, "--onnx", target, *options)
+    assert (ended.status, ended.err) == (0, "")
+    assert f"{target}: " in ended.out
+    assert [path.name for path in target.parent.iterdir()] == ["tiny.onnx"]
+    with OnnxBackend(target) as backend:
+        assert backend.precision == "int8"
+        backend.infer(np.zeros((65, 81, 3), np.uint8), whole_input((65, 81)))
 
 
 def test_release(weights: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +117,19 @@ def test_bad_target(target: str, reason: str, weights: Path, call: Call, tmp_pat
 
 
 @pytest.mark.usefixtures("no_work")
+def test_int8_wants_pictures(weights: Path, call: Call, tmp_path: Path) -> None:
+    target = ("--onnx", tmp_path / "a.onnx")
+    for options in (("--precision", "int8"), ("--calibrate", tmp_path)):
+        ended = call("export", weights, *target, *options)
+        assert ended.status == 2
+        assert ended.error_line().startswith("--precision int8 and --calibrate DIR go together")
+    for folder, reason in ((tmp_path, "no pictures to calibrate with"), (tmp_path / "gone", "no such folder")):
+        ended = call("export", weights, *target, "--precision", "int8", "--calibrate", folder)
+        assert ended.status == 2
+        assert ended.error_line() == f"{folder}: {reason}"
+
+
+@pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize("name", ["../up", "a b", "", "a.b"])
 def test_bad_release_name(name: str, weights: Path, call: Call) -> None:
     ended = call("export", weights, "--release", name)
@@ -133,3 +167,46 @@ def test_one_target(targets: tuple[str, ...], call: Call) -> None:
     ended = call("export", "w.safetensors", *targets)
     assert ended.status == 2
     assert "--onnx" in ended.err.splitlines()[-1]
+
+
+def test_half_precision_of_a_released_network(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --onnx the file lies here, named after the network and the precision."""
+    monkeypatch.chdir(tmp_path)
+    ended = call("export", "mobile", "--to", "onnx", "--precision", "fp16")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.splitlines()[0] == "mobile-fp16.onnx"
+    assert [path.name for path in tmp_path.iterdir()] == ["mobile-fp16.onnx"]
+    with OnnxBackend(tmp_path / "mobile-fp16.onnx") as backend:
+        assert backend.name == "onnx cpu fp16"
+        heads = backend.infer(np.zeros((65, 81, 3), np.uint8), whole_input((65, 81)))
+        assert heads.mid_offsets.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("mobile", "--to", "onnx"), "mobile: is fp32 ONNX already"),
+        (("none.onnx", "--to", "onnx", "--precision", "fp16"), "none.onnx: cannot read: No such file"),
+        (("nobody", "--to", "onnx", "--precision", "fp16"), "unknown model 'nobody'"),
+        (("a.pt", "--to", "onnx", "--precision", "fp16"), "a.pt: expected a .safetensors or .onnx file, or the name"),
+        (("a.safetensors", "--to", "tensorrt"), "a.safetensors: a plan is made from ONNX: first `export"),
+        (("mobile", "--release", "new"), "--release takes a .safetensors file"),
+        (("a.safetensors", "--release", "new", "--precision", "fp16"), "--release takes a .safetensors file, and"),
+    ],
+)
+def test_what_cannot_be_exported(
+    arguments: tuple[str, ...], reason: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = call("export", *arguments)
+    assert ended.status == 2
+    assert ended.error_line().startswith(reason)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_without_a_gpu_is_one_line(call: Call) -> None:
+    if survey.has_cuda():
+        pytest.skip("this machine has a GPU")
+    ended = call("export", "mobile", "--to", "tensorrt", "--input-size", "129", "--batch", "2")
+    assert ended.status == 2
+    assert re.match(r"tensorrt(_rtx)?[: ]", ended.error_line())

@@ -11,7 +11,8 @@ import pytest
 
 from engine import ablation, coco
 from engine.ablation import GROUPS, PARTS, Accuracy, Group, decode_all, rows_of, score_all
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.evaluation import KEYPOINT_METRICS, SEGM_METRICS, average_precision, to_results
 from engine.modes import HEADS_OF_MODE
 from engine.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS

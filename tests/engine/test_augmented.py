@@ -8,7 +8,7 @@ import pytest
 from engine import letterbox as letterboxes
 from engine.augmented import AugmentedEstimator, View, lay, merge
 from engine.backends.base import Backend
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.estimator import Estimator
 from engine.skeleton import DIRECTED_EDGES, FLIP_KEYPOINTS
 from engine.structures import ByteArray, FloatArray, Heads, Letterbox

@@ -11,12 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.backends import base
+from engine.backends import base, survey
 from engine.backends.base import (
     BACKEND_NAMES,
-    BACKENDS,
     Backend,
-    choose_backend,
     inference_threads,
     open_backend,
     whole_input,
@@ -56,15 +54,28 @@ def backend(request: pytest.FixtureRequest, entry: ModelEntry, keep_torch_thread
         yield opened
 
 
-def test_auto_takes_onnx_then_torch_then_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_backend() == ("onnx", "ONNX Runtime is installed")
+def test_auto_takes_onnx_then_torch_then_gives_up(entry: ModelEntry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "has_cuda", lambda: False)
+    assert [item.name for item in survey.candidates() if item.usable] == ["onnx", "torch"]
     without(monkeypatch, "onnxruntime")
-    name, reason = choose_backend()
-    assert name == "torch"
-    assert "not installed" in reason
+    assert [(item.name, item.place) for item in survey.candidates() if item.usable] == [("torch", "cpu")]
     without(monkeypatch, "onnxruntime", "safetensors")
     with pytest.raises(UserError, match=r"no back end: .* pip install -r requirements\.txt"):
-        choose_backend()
+        open_backend("auto", entry)
+
+
+def test_the_survey_gives_a_reason_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "has_cuda", lambda: True)
+    monkeypatch.setattr(survey, "find_module", lambda library: library if library == "tensorrt_rtx" else None)
+    monkeypatch.setattr(survey, "_driver_problem", lambda: None)
+    found = {(item.name, item.place): item for item in survey.candidates()}
+    assert list(found)[:3] == [("tensorrt", "cuda"), ("tensorrt_rtx", "cuda"), ("torch", "cuda")]
+    assert found["tensorrt", "cuda"].reason == "tensorrt is not installed"
+    assert found["tensorrt_rtx", "cuda"].usable
+    monkeypatch.setattr(survey, "_driver_problem", lambda: "cuda-python: cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH")
+    reasons = {item.name: item.reason for item in survey.candidates() if item.place == "cuda"}
+    assert "DRIVER_MISMATCH" in reasons["tensorrt_rtx"]
+    assert all(item.reason for item in survey.candidates())
 
 
 def test_auto_opens_what_it_chose(entry: ModelEntry) -> None:
@@ -89,7 +100,7 @@ def test_a_missing_package_is_named_with_its_remedy(
 def test_both_open_with_the_grid_of_the_network(backend: Backend, net: PosePlusSegNet) -> None:
     assert (backend.stride, backend.multiple) == (net.config.stride, net.multiple) == (8, 16)
     assert backend.name.startswith(("onnx ", "torch "))
-    backend.warmup((33, 49))
+    backend.infer(np.zeros((33, 49, 3), np.uint8), whole_input((33, 49)))
 
 
 @pytest.mark.parametrize("input_hw", [(33, 33), (65, 81), (129, 97), (257, 257), (481, 641)])
@@ -161,7 +172,7 @@ def test_a_closed_back_end_says_so(backend: Backend) -> None:
     backend.close()
     backend.close()
     with pytest.raises(RuntimeError, match="closed"):
-        backend.warmup((33, 33))
+        backend.infer(np.zeros((33, 33, 3), np.uint8), whole_input((33, 33)))
 
 
 @pytest.mark.parametrize(("name", "part"), [("onnx", "onnx"), ("torch", "weights")])
@@ -230,7 +241,7 @@ def test_somebody_else_s_model_is_named_with_the_reason(
         OnnxBackend(path)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ["onnx", "torch"])
 @pytest.mark.parametrize("mode", ["pose", "seg"])
 def test_a_mode_gives_its_heads_as_they_are_and_zeros(
     name: str, mode: str, entry: ModelEntry, make_picture: PictureMaker, keep_torch_threads: None
@@ -254,8 +265,10 @@ def test_one_core_is_left_to_the_other_stages(cores: int, threads: int, monkeypa
 
 def test_the_onnx_back_end_needs_no_torch_and_says_nothing(entry: ModelEntry, root: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from engine.backends.onnx_backend import OnnxBackend\n"
-        f"with OnnxBackend(Path({str(entry.onnx)!r})) as backend: backend.warmup((33, 33))\n"
+        "import sys; import numpy as np; from pathlib import Path; from engine.backends.base import whole_input\n"
+        "from engine.backends.onnx_backend import OnnxBackend\n"
+        f"with OnnxBackend(Path({str(entry.onnx)!r})) as backend:\n"
+        "    backend.infer(np.zeros((33, 33, 3), np.uint8), whole_input((33, 33)))\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
@@ -277,3 +290,66 @@ def test_the_torch_back_end_keeps_its_own_copy(net: PosePlusSegNet, make_picture
         np.testing.assert_array_equal(backend.infer(image, placed).short_offsets, before)
     assert training.training
     assert all(parameter.requires_grad for parameter in training.parameters())
+
+
+def test_half_precision_in_torch_says_nearly_the_same(net: PosePlusSegNet, make_picture: PictureMaker) -> None:
+    """What CUDA runs, on the processor; bounds as for TensorRT's half precision."""
+    image, placed = make_picture(65, 81), whole_input((65, 81))
+    with TorchBackend(net, "cpu") as reference, TorchBackend(net, "cpu", precision="fp16") as half:
+        assert (reference.name, half.name) == ("torch cpu fp32", "torch cpu fp16")
+        parity = compare_heads(reference.infer(image, placed), half.infer(image, placed))
+    assert 0 < parity.probability_max < 2e-3
+    assert parity.offset_max_px < 0.6
+
+
+def test_the_graphs_of_torch_are_recorded_when_a_shape_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in for torch.cuda, whose graphs compute again what was recorded."""
+    import contextlib
+    from types import SimpleNamespace
+
+    import torch
+
+    from engine.backends import torch_backend
+
+    class Graph:
+        def __init__(self) -> None:
+            self.work: Callable[[], None] = lambda: None
+
+        def replay(self) -> None:
+            self.work()
+
+    class Doubling(torch.nn.Module):
+        calls = 0
+
+        def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            self.calls += 1
+            out = batch * 2
+            recording and recording.append((batch, out))
+            return (out,)
+
+    recording: list[Any] = []
+
+    @contextlib.contextmanager
+    def graph(made: Graph) -> Any:
+        recording.append(None)
+        yield
+        held, out = recording[-1]
+        recording.clear()
+        made.work = lambda: out.copy_(held * 2)
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    module = Doubling()
+    recorded = torch_backend._Recorded(module)
+    for number, calls in ((1, 1), (2, 3), (3, 3), (4, 3)):  # plain; warm-up and recording; replays
+        (out,) = recorded(torch.full((2, 2), float(number)))
+        assert out.unique().item() == 2 * number
+        assert module.calls == calls
+    recorded(torch.ones(3))
+    assert module.calls == 4
+    assert recorded(torch.full((2, 2), 9.0))[0].unique().item() == 18
+    assert module.calls == 4

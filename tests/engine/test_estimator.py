@@ -1,20 +1,18 @@
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pytest
 
-from engine.backends.base import open_backend
-from engine.decode import DecodeConfig
+from engine.backends.base import Backend, open_backend
+from engine.decode_config import DecodeConfig
 from engine.estimator import Estimator
 from engine.models import ModelEntry
-from engine.structures import ByteArray, Heads, Letterbox
+from engine.structures import ByteArray, FloatArray, Heads, Letterbox
 
 PictureMaker = Callable[[int, int], ByteArray]
 
 
-class BlankBackend:
+class BlankBackend(Backend):
     """Sees nobody; remembers what it was asked."""
 
     name, stride, multiple = "blank", 16, 16
@@ -40,16 +38,11 @@ class BlankBackend:
             letterbox=letterbox,
         )
 
+    def _run(self, image: ByteArray) -> dict[str, FloatArray]:
+        raise NotImplementedError
+
     def close(self) -> None:
         self.calls.append("close")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])

@@ -58,6 +58,24 @@ def test_what_is_registered_comes_back(registry: Path, tmp_path: Path) -> None:
     assert find_model("small", registry) == make_entry(tmp_path)
 
 
+def test_an_int8_file_is_stored_with_its_hash_or_not_at_all(registry: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small-int8.onnx"
+    path.write_bytes(b"integers")
+    plain = find_model("small", registry)
+    assert "int8" not in registry.read_text(encoding="utf-8")
+    entry = dataclasses.replace(plain, onnx_int8=path, onnx_int8_sha256=file_sha256(path), onnx_int8_bytes=8)
+    register(entry, registry)
+    assert tomllib.loads(registry.read_text(encoding="utf-8"))["small"]["onnx_int8"] == "small-int8.onnx"
+    assert find_model("small", registry) == entry
+    entry.verify()
+    path.write_bytes(b"integer!")
+    for part in ("onnx_int8", None):
+        with pytest.raises(UserError, match=r"small-int8\.onnx: sha256 differs"):
+            entry.verify(part)  # type: ignore[arg-type]
+    plain.verify()
+    entry.verify("onnx")
+
+
 def test_other_entries_survive_in_their_order(registry: Path, tmp_path: Path) -> None:
     register(make_entry(tmp_path, "big"), registry)
     register(dataclasses.replace(make_entry(tmp_path), input_size=641, metrics={}), registry)
@@ -136,6 +154,9 @@ def test_a_damaged_file_is_named_with_its_remedy(registry: Path, part: str) -> N
         ('onnx = "small.onnx"', "onnx = 1", r"\[small\] onnx: expected str, got 1"),
         ("stride = 8", "stride = 8\ncolour = 1", r"\[small\] has an unknown key 'colour'"),
         ("stride = 8", "stride = 8\nmetrics = 3", r"\[small\] metrics: expected dict, got 3"),
+        ("stride = 8", 'stride = 8\nonnx_int8 = "a.onnx"', r"\[small\] has no 'onnx_int8_sha256'"),
+        ("stride = 8", 'stride = 8\nonnx_int8_bytes = "8"', r"\[small\] has no 'onnx_int8'"),
+        ("stride = 8", "stride = 8\nonnx_int8 = 8", r"\[small\] onnx_int8: expected str, got 8"),
         ("[small]", "small = 3\n[other]", r"expected only tables such as \[small\], got small = 3"),
         ("[small]", "[small", "not valid TOML"),
     ],
@@ -162,6 +183,8 @@ def test_the_shipped_registry_and_its_files_agree() -> None:
     for entry in load_registry(DEFAULT_REGISTRY).values():
         entry.verify()
         assert (entry.onnx.stat().st_size, entry.weights.stat().st_size) == (entry.onnx_bytes, entry.weights_bytes)
+        if entry.onnx_int8 is not None:
+            assert entry.onnx_int8.stat().st_size == entry.onnx_int8_bytes
         assert entry.licence
         assert entry.training_data
 

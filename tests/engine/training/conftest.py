@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.model import NetConfig
 from engine.training.config import TrainConfig
-from engine.training.dataset import DataPart, TrainingSet
+from engine.training.dataset import DataPart, training_set
 
 BODY = (90, 60, 120, 100)  # x, y, width, height of the mask, a rectangle
 PLACES = {0: (150, 75), 5: (180, 90), 6: (115, 85), 11: (190, 140), 12: (105, 135), 15: (150, 150)}
@@ -94,16 +94,7 @@ def make_batch(parts: list[DataPart]) -> MakeBatch:
     """The first batch of a run."""
 
     def make(config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
-        data = TrainingSet(
-            parts,
-            size=config.size,
-            stride=config.net.stride,
-            person_stride=config.net.person_stride,
-            radius=config.radius,
-            augmentation=config.augmentation,
-            seed=config.seed,
-            length=config.batch,
-        )
+        data = training_set(config, parts)
         images, targets = zip(*(data[n] for n in range(config.batch)), strict=True)
         return torch.stack(images), {name: torch.stack([t[name] for t in targets]) for name in targets[0]}
 

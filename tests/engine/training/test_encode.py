@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from engine import kernels
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.skeleton import DIRECTED_EDGES, NUM_KEYPOINTS
 from engine.structures import Letterbox
 from engine.training.encode import OUTLINE_WEIGHT, Person, Targets, box_mean, encode, person_size
