@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
-_HIDDEN: Final = "***"
+HIDDEN: Final = "***"  # stands for what is secret
 # To the last @, for people write passwords with blanks, slashes and further @s. Two letters at least: C:/ is a drive.
 _LOGIN: Final = re.compile(r"([a-z][a-z0-9+.-]+:/+).*@", re.IGNORECASE)
 # As in ?user=anna&pwd=secret and in /user=anna_password=secret_channel=1, which some recorders want.
@@ -26,7 +26,7 @@ def redacted(text: str) -> str:
 
     An @ further on in the line hides all before it: better too much than a part of a password.
     """
-    return _PARAMETER.sub(rf"\1{_HIDDEN}", _LOGIN.sub(rf"\1{_HIDDEN}@", text))
+    return _PARAMETER.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
 def has_login(uri: str) -> bool:

@@ -13,8 +13,21 @@ from av.video.stream import VideoStream
 
 from engine.errors import UserError
 from pipeline import containers
+from pipeline.deinterlace import deinterlaced
 from pipeline.frames import Frame
-from pipeline.packets import MediaClock, PacketReader, Upright, declared_s, open_container, stamp_s, video_stream
+from pipeline.limits import LIMITS
+from pipeline.packets import (
+    CONVERSION_ERRORS,
+    MediaClock,
+    PacketReader,
+    Upright,
+    claimed_fps,
+    declared_s,
+    open_container,
+    sample_aspect,
+    stamp_s,
+    video_stream,
+)
 from pipeline.source_base import FALLBACK_FPS, SourceInfo
 
 EARLY_END_S: Final = 0.5  # a clip may be this much shorter than its header says without a warning
@@ -59,23 +72,31 @@ class FileSource:
     def _probe(self) -> SourceInfo:
         with open_container(self._path) as container:
             stream = video_stream(container, self._path)
-            reader = PacketReader(container, stream)
+            reader, upright = PacketReader(container, stream), Upright()
             first = next(reader.frames(), None)
             if first is None:
                 cut_off = containers.missing_bytes(self._path) > 0
                 reason = "the file is cut off" if cut_off else reader.reason or "it holds none"
+                if not stream.width:  # what libav makes of a size that it was told to refuse
+                    reason += f"; those of more than {LIMITS.frame_pixels} pixels are refused"
                 raise UserError(f"{self._path}: no frame can be read: {reason}")
-            height, width = Upright()(first).shape[:2]
-            rate = stream.average_rate or stream.guessed_rate
-            fps = float(rate) if rate else None
-            count: int | None = stream.frames or None
+            try:
+                height, width = upright(first).shape[:2]
+            except CONVERSION_ERRORS as error:
+                raise UserError(f"{self._path}: no frame can be read: {error}") from error
+            aspect, fps, count = sample_aspect(stream), claimed_fps(stream), self._claimed_count(stream)
             self._start_s = stamp_s(first)
-            self.duration_s = declared_s(container, stream)
+            self.duration_s = declared_s(container, stream, self._start_s)
             if self.duration_s is None and count and fps:
                 self.duration_s = count / fps
             if self._max_frames is not None:
                 count = min(count, self._max_frames) if count else None
-            return SourceInfo(self._path.name, width, height, fps, count)
+            return SourceInfo(self._path.name, width, height, fps, count, 1 / aspect if upright.on_its_side else aspect)
+
+    def _claimed_count(self, stream: VideoStream) -> int | None:
+        """How many frames the file says it has; None if it does not, or cannot have so many."""
+        # A frame takes a byte at least.
+        return stream.frames if 0 < stream.frames <= self._path.stat().st_size else None
 
     def stop(self) -> None:
         pass  # never waits
@@ -100,18 +121,23 @@ class FileSource:
         frames = self._timed()
         upright = Upright()
         whole = True  # whether this reading began at the beginning: else nothing can be said about the clip's length
-        count = 0
-        for index in itertools.count():
-            if index == self._max_frames:
-                return
+        index = count = 0
+        while index != self._max_frames:
             if self._target_s is not None:
                 whole, count = self._target_s == 0, 0
                 frames, self._target_s = self._timed_from(self._target_s), None
             timed = next(frames, None)
             if timed is None:
                 break
-            count += 1
-            yield Frame.of(upright(timed.decoded), index, time.perf_counter(), timed.time_s)
+            try:
+                image = upright(timed.decoded)
+            except CONVERSION_ERRORS as error:
+                self._file.reader.note_damage(error)
+                continue
+            yield Frame.of(image, index, time.perf_counter(), timed.time_s)
+            index, count = index + 1, count + 1
+        else:
+            return
         if whole:
             self._note_damage(count)
 
@@ -129,7 +155,7 @@ class FileSource:
     def _timed(self) -> Iterator[_Timed]:
         """The frames from where the reader stands."""
         self._clock = MediaClock(self.info.fps or FALLBACK_FPS, self._start_s)
-        for decoded in self._file.reader.frames():
+        for decoded in deinterlaced(self._file.reader.frames()):
             yield _Timed(decoded, self._clock.seconds(decoded))
 
     def _timed_from(self, target_s: float) -> Iterator[_Timed]:
@@ -137,7 +163,7 @@ class FileSource:
         for run_up_s in _RUN_UPS_S if self._start_s is not None else ():
             try:
                 self._file.reader.seek((self._start_s or 0.0) + max(0.0, target_s - run_up_s))
-            except av.FFmpegError:
+            except (av.FFmpegError, OverflowError):  # the latter where the file's times are absurd
                 break
             frames = self._timed()
             first = next(frames, None)
@@ -158,7 +184,7 @@ class FileSource:
         """What was wrong with a clip that was read to its end: no line or one."""
         missing = containers.missing_bytes(self._path)
         container, stream, reader = self._file
-        declared, end_s = declared_s(container, stream), self._clock.end_s
+        declared, end_s = declared_s(container, stream, self._start_s), self._clock.end_s
         if missing:
             reason = f"the file is cut off, at least {missing} bytes are missing"
         elif reader.ended_badly:
@@ -167,6 +193,9 @@ class FileSource:
             reason = f"{end_s:.1f} s of {declared:.1f} s can be read"
         elif reader.bad_count:
             return [f"{self._path}: {count} frames were read, {reader.bad_count} damaged left out: {reader.reason}"]
+        elif reader.flawed_count:
+            beside = f"{reader.flawed_count} packets lie beside damage or a joint in the file"
+            return [f"{self._path}: {count} frames were read, some may show damage: {beside}"]
         else:
             return []
         return [f"{self._path}: the clip ends early after {count} frames: {reason}"]

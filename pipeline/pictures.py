@@ -8,35 +8,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-import cv2
-import numpy as np
-
 from engine.errors import UserError
 from engine.structures import ByteArray
+from pipeline.animations import AnimationSource
 from pipeline.frames import Frame
+from pipeline.picture_files import frame_count, is_animated, opened, read_picture, upright_bgr
 from pipeline.source_base import SourceInfo
 
 SECONDS_PER_PICTURE: Final = 1.0  # of a folder
-FOLDER_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FOLDER_SUFFIXES: Final = (
+    ".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 
 
-def read_picture(path: Path) -> ByteArray:
-    """A picture file as BGR, uint8 (H, W, 3); grey, 16-bit and transparent ones are converted.
-
-    Raises:
-        UserError: it cannot be read or is damaged.
-    """
-    try:
-        # By way of bytes: OpenCV opens no path outside the system's code page on Windows.
-        encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except cv2.error as error:
-        raise UserError(f"{path}: the picture cannot be decoded: {error.err}") from error
-    if picture is None:
-        raise UserError(f"{path}: the picture is damaged or of a kind that cannot be read")
-    return picture.astype(np.uint8, copy=False)
+def open_picture(path: Path, max_frames: int | None = None) -> "ImageSource | AnimationSource":
+    """The source for a picture file, animated or not. Raises UserError if it cannot be read."""
+    with opened(path) as image:
+        animated = is_animated(image)
+    return AnimationSource(path, max_frames) if animated else ImageSource(path)
 
 
 class ImageSource:
@@ -47,8 +36,10 @@ class ImageSource:
 
     def __init__(self, path: Path) -> None:
         """Decodes the picture. Raises UserError if that fails."""
-        self.warnings: list[str] = []
-        self._image = read_picture(path)
+        with opened(path) as image:
+            pages = frame_count(image) if image.format == "TIFF" else 1  # JPEGs hold smaller copies of themselves
+            self._image = upright_bgr(image)
+        self.warnings = [f"{path}: only the first of its {pages} pages is read"] if pages > 1 else []
         height, width = self._image.shape[:2]
         self.info = SourceInfo(path.name, width, height, fps=None, frame_count=1)
 

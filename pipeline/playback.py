@@ -15,7 +15,6 @@ from pipeline.frames import Frame
 from pipeline.source_base import FALLBACK_FPS, RecordedSource, SourceInfo
 
 _CATCH_UP_S: Final = 0.1  # a frame that is later than this puts off all that follow
-_JUST_BEFORE_S: Final = 1e-4  # less than any two frames are apart
 
 
 class Playback:
@@ -125,12 +124,6 @@ class Playback:
             self._paused = True
             self._changed.notify_all()
 
-    def step_back(self) -> None:
-        """Pause, and let the frame through that comes before the one handed out last."""
-        with self._changed:
-            self._paused = True
-            self._go_to((self._position_s or 0.0) - _JUST_BEFORE_S)
-
     def seek(self, seconds: float) -> int:
         """Go on with the frame that is shown at this time; while paused, let that one through.
 
@@ -143,7 +136,9 @@ class Playback:
         if not math.isfinite(seconds):
             raise ValueError(f"seconds: expected a finite number, got {seconds}")
         with self._changed:
-            self._go_to(seconds)
+            self._target_s = max(0.0, seconds)
+            self._singles = 1 if self._paused else 0
+            self._changed.notify_all()
             return self._index
 
     def stop(self) -> None:
@@ -177,11 +172,6 @@ class Playback:
                 return
             self._source.seek(target_s)
             frames = iter(self._source)
-
-    def _go_to(self, seconds: float) -> None:
-        self._target_s = max(0.0, seconds)
-        self._singles = 1 if self._paused else 0
-        self._changed.notify_all()
 
     def _release(self, frame: Frame) -> Frame | None:
         """`frame` when its time has come; None if it was stopped or is to go on elsewhere."""

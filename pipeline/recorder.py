@@ -1,6 +1,6 @@
 """Records a live view: in a thread of its own, behind a deep queue, into a file that a crash cannot spoil.
 
-While it grows the video is called `name.recording.mp4` and plays at any moment: if the program is killed, all but the
+While it grows the video is called `name.partial.mp4` and plays at any moment: if the program is killed, all but the
 last second is in it. A recording that was ended in order, or cut short by a full disk, gets the name it was given.
 """
 
@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.structures import ByteArray
 from pipeline.channel import Channel, Closed
 from pipeline.frames import Frame, Rendered
-from pipeline.h264 import H264File, video_format
+from pipeline.h264 import H264File, growing_path, video_format
 from pipeline.source_base import FALLBACK_FPS, SourceInfo
 
 QUEUE_BYTES: Final = 128_000_000  # three seconds of 1280x720 at 15 fps
@@ -69,9 +69,9 @@ class Recorder:
             UserError: another suffix.
         """
         self.path = Path(path)
-        self.growing_path = self.path.with_suffix(f".recording{self.path.suffix}")
+        self.growing_path = growing_path(self.path)
         self._fps = info.fps or FALLBACK_FPS
-        self._file = H264File(self.growing_path, video_format(self.path), self._fps, growing=True)
+        self._file = H264File(self.growing_path, video_format(self.path), self._fps, live=True)
         depth = max(8, QUEUE_BYTES // (3 * (info.width * info.height or UNKNOWN_PIXELS)))
         self._queue: Channel[_Picture] = Channel(depth, lossy=True)
         self._thread = threading.Thread(target=self._run, name="recorder")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.structures import ByteArray, Heads, Instances
-from pipeline.overlays import LAYERS, FieldLayer, OverlayStyle, instance_colour
+from pipeline.frames import IntArray
+from pipeline.overlays import LAYERS, FieldLayer, OverlayStyle, draw_labels, instance_colour
 
 
 def draw(
@@ -13,7 +14,7 @@ def draw(
     instances: Instances,
     style: OverlayStyle,
     heads: Heads | None = None,
-    identities: Sequence[int] | None = None,
+    identities: Sequence[int] | IntArray | None = None,
 ) -> ByteArray:
     """Draw the layers that are on over a copy of the picture.
 
@@ -23,7 +24,8 @@ def draw(
         style: which layers are on, and how they look.
         heads: what the network said about that picture; without them the field layers are left out. Only what a
             layer that is on shows is read of them.
-        identities: a number for each instance that its colour follows; by default its index.
+        identities: the id of each instance (see `pipeline.tracking`), which its colour follows and its label shows; by
+            default the colour follows the index.
 
     Returns:
         A new writable, C-contiguous uint8 (H, W, 3) BGR array.
@@ -49,4 +51,5 @@ def draw(
                 layer.draw(canvas, heads, style)
         elif len(instances):
             layer.draw(canvas, instances, colours, style)
+    draw_labels(canvas, instances, identities, colours, style)
     return canvas

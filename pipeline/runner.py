@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from engine.structures import ByteArray, Heads, Instances
 from pipeline.channel import Channel, Closed
 from pipeline.durations import Durations
-from pipeline.frames import Frame, FrameResult, Rendered, StageStats
+from pipeline.frames import Frame, FrameResult, IntArray, Rendered
 from pipeline.gate import Gate, Pausable
+from pipeline.lookahead import Network, pump_ahead
 from pipeline.source_base import Source
 
 STAGES: Final = ("capture", "infer", "decode", "render")
@@ -27,6 +28,8 @@ JOIN_TIMEOUT_S: Final = 10.0  # a stage ends after the step it is in; the slowes
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
+Track = Callable[[Instances, float], IntArray]
+Smooth = Callable[[Instances, IntArray, float], Instances]
 logger = logging.getLogger(__name__)
 
 
@@ -49,28 +52,36 @@ class Pipeline:
     Attributes, which may all be set while it runs and hold from the next frame on:
         keep_heads: whether results carry the network's outputs.
         render: a result to its canvas, uint8 (H, W, 3).
+        track: who the people of the next frame, taken at that second, are: `pipeline.tracking.Tracker().update`.
+        smooth: their keypoints without jitter, by id and second: `pipeline.smoothing.Smoother().update`. Needs `track`.
         tap: called with every rendered frame, in the render thread: must be quick, and must not touch a window.
     """
 
     def __init__(
         self,
         source: Source,
-        infer: Callable[[ByteArray], Heads],
+        infer: Callable[[ByteArray], Heads] | Network,
         decode: Callable[[Heads], Instances],
         render: Callable[[FrameResult], ByteArray] | None = None,
         keep_heads: bool = False,
+        track: Track | None = None,
+        smooth: Smooth | None = None,
     ) -> None:
         """Nothing starts before the `with` block is entered.
 
         Args:
             source: entered, iterated and left by the capture thread.
-            infer: uint8 (H, W, 3) BGR, read-only, to heads; called in one thread only.
+            infer: uint8 (H, W, 3) BGR, read-only, to heads; called in one thread only. Of a recording also an
+                estimator itself, which then works on several pictures at a time: the first one comes a little later.
             decode: heads to instances in source pixels; called in one thread only.
             render: see the class. None: the canvas is the frame's own image.
             keep_heads: see the class.
+            track, smooth: see the class; called in the decode thread, their time counts as the decode's.
         """
         self.keep_heads = keep_heads
         self.render: Callable[[FrameResult], ByteArray] = render if render is not None else _plain_image
+        self.track = track
+        self.smooth = smooth
         self.tap: Callable[[Rendered], None] | None = None
         self._source = source
         self._gate = Gate()
@@ -107,15 +118,6 @@ class Pipeline:
         """How long each stage worked on its last frames; capture's time includes waiting for the source."""
         return dict(self._clocks)
 
-    def stats(self) -> list[StageStats]:
-        """One line per stage that has finished a frame, in the order of the stages; any thread, at any time."""
-        lines = []
-        for stage, clock in self._clocks.items():
-            if clock.count:
-                spans_s = [(end_s - step_s, end_s) for end_s, step_s in clock.since().tolist()]
-                lines.append(StageStats.from_spans(stage, spans_s, clock.count))
-        return lines
-
     def pause(self) -> None:
         """Hold the picture. A live source is still read, but its frames go nowhere.
 
@@ -148,7 +150,7 @@ class Pipeline:
             raise RuntimeError("a pipeline runs once: make a new one")
         for stage, body, close in (
             ("capture", self._run_capture, self._captured.close),
-            ("infer", lambda: _pump(self._captured, self._step_infer, self._inferred), self._inferred.close),
+            ("infer", self._run_infer, self._inferred.close),
             ("decode", lambda: _pump(self._inferred, self._step_decode, self._decoded), self._decoded.close),
             ("render", lambda: _pump(self._decoded, self._step_render, self._rendered), self._rendered.close),
         ):
@@ -240,14 +242,34 @@ class Pipeline:
                 if self._gate.passes():
                     self._captured.put(_Captured(frame, {"capture": capture_ms}))
 
-    def _step_infer(self, item: _Captured) -> _Inferred:
-        heads, infer_ms = self._timed("infer", self._infer, item.frame.image)
+    def _run_infer(self) -> None:
+        infer = self._infer
+        if isinstance(infer, Network):
+            pump_ahead(self._captured, lambda item: item.frame.image, infer, self._note_ahead, self._inferred)
+        else:
+            _pump(self._captured, lambda item: self._step_infer(infer, item), self._inferred)
+
+    def _step_infer(self, infer: Callable[[ByteArray], Heads], item: _Captured) -> _Inferred:
+        heads, infer_ms = self._timed("infer", infer, item.frame.image)
         return _Inferred(item.frame, heads, {**item.stage_ms, "infer": infer_ms})
 
+    def _note_ahead(self, item: _Captured, heads: Heads, seconds: float) -> _Inferred:
+        self._clocks["infer"].add(time.perf_counter(), seconds)
+        return _Inferred(item.frame, heads, {**item.stage_ms, "infer": seconds * 1e3})
+
     def _step_decode(self, item: _Inferred) -> FrameResult:
-        instances, decode_ms = self._timed("decode", self._decode, item.heads)
+        (instances, identities), decode_ms = self._timed("decode", self._people, item)
         heads = item.heads if self.keep_heads else None
-        return FrameResult(item.frame, instances, heads, {**item.stage_ms, "decode": decode_ms})
+        return FrameResult(item.frame, instances, heads, {**item.stage_ms, "decode": decode_ms}, identities)
+
+    def _people(self, item: _Inferred) -> tuple[Instances, IntArray | None]:
+        instances, track, smooth = self._decode(item.heads), self.track, self.smooth
+        if track is None:
+            return instances, None
+        identities = track(instances, item.frame.time_s)
+        if smooth is not None:
+            instances = smooth(instances, identities, item.frame.time_s)
+        return instances, identities
 
     def _step_render(self, result: FrameResult) -> Rendered:
         canvas, render_ms = self._timed("render", self.render, result)

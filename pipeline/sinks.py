@@ -1,8 +1,8 @@
-"""Where results go: a video, a picture, or a line of JSON a frame.
+"""Where results go: a video, a picture, or lines of text for each frame.
 
-A sink is a context manager with `write`. It fills a hidden file beside its target and renames that when the `with`
-block ends well; after an exception, an `abort` or without any frame nothing is left. So a file with the target's name
-is always whole.
+A sink is a context manager with `write`. While it grows its file is called `name.partial.ext`; that is renamed when the
+`with` block ends well. So a file with the target's name is always whole. After an exception, or if the program is
+killed, the partial file stays and holds what was done; without any frame nothing is left.
 """
 
 import abc
@@ -12,41 +12,53 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Final, Self
 
 import av
 import cv2
-import numpy as np
 
-from engine.coco import encode_mask
 from engine.errors import UserError
-from engine.structures import Instances
+from pipeline.audio import AudioTrack
 from pipeline.frames import Rendered
-from pipeline.h264 import H264File, video_format
+from pipeline.h264 import H264File, growing_path, video_format
+from pipeline.records import frame_record
 from pipeline.source_base import FALLBACK_FPS, SourceInfo
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class FileSink(abc.ABC):
-    """A sink that writes one file, whole or not at all.
+    """A sink that writes one file.
 
     Attributes:
         path: the target; an older file of that name stays until the new one is whole.
+        growing_path: what it is called before.
         count: frames written so far.
+        warnings: one line for each thing the user should know; complete once the block has ended.
     """
+
+    keeps_part = True  # whether half of it is of any use
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.growing_path = growing_path(self.path)
         self.count = 0
-        self._partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
+        self.warnings: list[str] = []
+        self._place: tuple[int, int] | None = None  # of the growing file: another run may take its name
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that is there in the end."""
+        return (self.path,)
 
     def __enter__(self) -> Self:
         """Raises UserError, before any work is done, if no file can be written there."""
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise UserError(f"{self.path}: is a folder, expected the name of a file to write")
         try:
-            self._partial.touch()
+            self.growing_path.unlink(missing_ok=True)  # of a run that was killed
+            self.growing_path.touch()
+            self._place = _place(self.growing_path)
         except OSError as error:
             raise UserError(f"{self.path.parent}: cannot write {self.path.name} there: {error.strerror}") from error
         return self
@@ -54,24 +66,32 @@ class FileSink(abc.ABC):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        keep = False
         try:
             if exc_type is None and self.count:
+                keep = self.keeps_part
                 with self._explained():
                     self._finish()
-                    self._partial.replace(self.path)
+                    self._rename()
             else:
-                # Nothing of it is kept, so what goes wrong now has no consequence and must not hide the first error.
-                with contextlib.suppress(OSError, av.FFmpegError):
+                keep = self.keeps_part and self.count > 0
+                with contextlib.suppress(OSError, av.FFmpegError):  # it must not hide the first error
                     self._finish()
         finally:
-            with contextlib.suppress(OSError):
-                self._partial.unlink(missing_ok=True)
+            if not keep:
+                with contextlib.suppress(OSError):
+                    self.growing_path.unlink(missing_ok=True)
 
     def write(self, rendered: Rendered) -> None:
         """Add one frame. Raises UserError if it cannot be written, as on a full disk."""
         with self._explained():
             self._write(rendered)
         self.count += 1
+
+    def _rename(self) -> None:
+        if _place(self.growing_path) != self._place:
+            raise UserError(f"{self.growing_path}: another run has taken this name; its results are not known")
+        self.growing_path.replace(self.path)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -85,82 +105,99 @@ class FileSink(abc.ABC):
 
     @abc.abstractmethod
     def _finish(self) -> None:
-        """Complete and close the temporary file; called exactly once, also when it is thrown away."""
+        """Complete and close the growing file; called exactly once, also when nothing was written."""
+
+
+def _place(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 class VideoWriter(FileSink):
-    """The canvases as H.264 video (MP4, MOV or Matroska) with the source's timestamps; sizes as in `H264File`."""
+    """The canvases as H.264 video (MP4, MOV or Matroska); sizes as in `H264File`.
 
-    def __init__(self, path: str | Path, info: SourceInfo) -> None:
-        """`info` is the source's; its rate times the frames that carry no time. Raises UserError for other suffixes."""
+    The first frame is at 0, the others as far behind it as in the source. Sound goes along where there is some.
+    """
+
+    def __init__(self, path: str | Path, info: SourceInfo, audio_of: Path | None = None) -> None:
+        """Nothing is written yet.
+
+        Args:
+            path: see `FileSink`.
+            info: the source's; its rate times the frames that carry no time.
+            audio_of: the clip that the frames are of; None: no sound.
+
+        Raises:
+            UserError: another suffix.
+        """
         super().__init__(path)
         self._fps = info.fps or FALLBACK_FPS
-        self._file = H264File(self._partial, video_format(self.path), self._fps)
+        self._first_s: float | None = None
+        self._audio = AudioTrack(audio_of) if audio_of is not None else None
+        self._file = H264File(
+            self.growing_path,
+            video_format(self.path),
+            self._fps,
+            sample_aspect=info.sample_aspect,
+            audio=self._audio,
+        )
 
     def _write(self, rendered: Rendered) -> None:
         frame = rendered.result.frame
-        self._file.write(rendered.canvas, frame.index / self._fps if frame.t_media_s is None else frame.t_media_s)
+        time_s = frame.index / self._fps if frame.t_media_s is None else frame.t_media_s
+        if self._first_s is None:
+            self._first_s = time_s
+            if self._audio is not None:
+                self._audio.from_s = time_s
+        self._file.write(rendered.canvas, time_s - self._first_s)
 
     def _finish(self) -> None:
         self._file.close()
+        if self._audio is not None and self._audio.warning:
+            self.warnings.append(self._audio.warning)
 
 
-class NdjsonWriter(FileSink):
-    """A line of JSON for each frame: who was found, in source pixels.
-
-    Keys: frame, time_s, width, height, instances; of each instance score, mask_score, bbox_xywh, keypoints (17 rows of
-    x, y, score; 0, 0, 0 where missing, and so all of them for somebody found by the mask alone), mask (COCO RLE).
-    Rounded, and without anything the machine or the hour could change: the same results give the same bytes.
-    """
+class TextWriter(FileSink):
+    """A sink of lines; each is in the file at once, so that a kill costs none."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self._file: Any = None
+        self._file: IO[str] | None = None
 
     def _write(self, rendered: Rendered) -> None:
         if self._file is None:
-            self._file = self._partial.open("w", encoding="utf-8", newline="\n")
-        self._file.write(json.dumps(frame_record(rendered), separators=(",", ":"), allow_nan=False) + "\n")
+            self._file = self.growing_path.open("w", encoding="utf-8", newline="\n")
+            self._file.write(self._head())
+        self._file.write(self._lines(rendered))
+        self._file.flush()
 
     def _finish(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with self._file as file:
+                file.write(self._tail())
+
+    def _head(self) -> str:
+        return ""
+
+    @abc.abstractmethod
+    def _lines(self, rendered: Rendered) -> str:
+        """What one frame adds: no line or several, each with its end."""
+
+    def _tail(self) -> str:
+        return ""
 
 
-def frame_record(rendered: Rendered) -> dict[str, Any]:
-    """One frame's line of NDJSON as plain Python values; see `NdjsonWriter`."""
-    frame, instances = rendered.result.frame, rendered.result.instances
-    height, width = frame.image.shape[:2]
-    return {
-        "frame": frame.index,
-        "time_s": None if frame.t_media_s is None else round(frame.t_media_s, 6),
-        "width": width,
-        "height": height,
-        "instances": _instance_records(instances),
-    }
+class NdjsonWriter(TextWriter):
+    """A line of JSON for each frame: who was found, in source pixels; see `pipeline.records.frame_record`."""
 
-
-def _instance_records(instances: Instances) -> list[dict[str, Any]]:
-    boxes = (np.round(instances.boxes_xywh().astype(np.float64), 2) + 0.0).tolist()
-    scores = np.round(instances.scores.astype(np.float64), 4).tolist()
-    mask_scores = np.round(instances.mask_scores.astype(np.float64), 4).tolist()
-    xy = np.round(instances.keypoints_xy.astype(np.float64), 2) + 0.0  # a negative zero becomes a plain one
-    keypoints = np.concatenate((xy, np.round(instances.keypoint_scores.astype(np.float64), 4)[:, :, None]), axis=2)
-    columns = np.ascontiguousarray(instances.label_map.T)  # COCO runs go down the columns
-    return [
-        {
-            "score": scores[index],
-            "mask_score": mask_scores[index],
-            "bbox_xywh": boxes[index],
-            "keypoints": keypoints[index].tolist(),
-            "mask": encode_mask((columns == index + 1).T),
-        }
-        for index in range(len(instances))
-    ]
+    def _lines(self, rendered: Rendered) -> str:
+        return json.dumps(frame_record(rendered), separators=(",", ":"), allow_nan=False) + "\n"
 
 
 class PictureWriter(FileSink):
     """The canvas of a picture's only frame as a picture file."""
+
+    keeps_part = False
 
     def __init__(self, path: str | Path) -> None:
         """Raises UserError for a suffix that is no picture's."""
@@ -178,7 +215,7 @@ class PictureWriter(FileSink):
         if not done:
             raise UserError(f"{self.path}: cannot be written in this picture format")
         # By way of bytes: OpenCV writes to no path outside the system's code page on Windows.
-        self._partial.write_bytes(encoded.tobytes())
+        self.growing_path.write_bytes(encoded.tobytes())
 
     def _finish(self) -> None:
         pass

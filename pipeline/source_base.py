@@ -6,6 +6,7 @@ closes it, and a source can be played again.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 
@@ -24,6 +25,8 @@ class SourceInfo:
             before there is one.
         fps: the average frame rate the file or camera claims, or None.
         frame_count: how many frames to expect, or None; a hint for a progress bar, not a promise.
+        sample_aspect: how wide a pixel is to be shown over how high; 1 but for old camcorders, DVDs and some CCTV.
+            Frames, keypoints and masks are in stored pixels: only what shows or stores a picture stretches it.
     """
 
     name: str
@@ -31,6 +34,7 @@ class SourceInfo:
     height: int
     fps: float | None
     frame_count: int | None
+    sample_aspect: Fraction = Fraction(1)
 
 
 class Source(Protocol):

@@ -11,7 +11,8 @@ from engine.errors import UserError
 from pipeline.addresses import SCHEMES, is_address, redacted
 from pipeline.cameras import is_camera, open_camera
 from pipeline.clips import FileSource
-from pipeline.pictures import FolderSource, ImageSource
+from pipeline.picture_files import HEAD_BYTES, is_picture
+from pipeline.pictures import FolderSource, ImageSource, open_picture
 from pipeline.reconnect import LiveSource, SourceState
 from pipeline.source_base import FALLBACK_FPS, RecordedSource, Source, SourceInfo
 from pipeline.streams import open_stream
@@ -29,7 +30,6 @@ __all__ = (
     "open_source",
 )
 
-_PICTURE_HEADS: Final = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"#?RADIANCE")
 _MOTION_JPEG_SUFFIXES: Final = (".mjpeg", ".mjpg")
 
 
@@ -65,18 +65,12 @@ def open_source(uri: str, max_frames: int | None = None) -> RecordedSource | Liv
 def _open_path(path: Path, uri: str, max_frames: int | None) -> RecordedSource:
     if path.is_dir():
         return FolderSource(path, max_frames)
+    if not path.is_file():
+        raise UserError(f"{uri}: is neither a file nor a folder")  # a pipe or a device: reading it could wait for ever
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(HEAD_BYTES)
     if not head:
         raise UserError(f"{uri}: the file is empty")
-    return ImageSource(path) if _is_picture(path, head) else FileSource(path, max_frames)
-
-
-def _is_picture(path: Path, head: bytes) -> bool:
-    if path.suffix.lower() in _MOTION_JPEG_SUFFIXES:
-        return False
-    return head.startswith(_PICTURE_HEADS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _is_netpbm(head)
-
-
-def _is_netpbm(head: bytes) -> bool:
-    return head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+    if is_picture(head) and path.suffix.lower() not in _MOTION_JPEG_SUFFIXES:
+        return open_picture(path, max_frames)
+    return FileSource(path, max_frames)

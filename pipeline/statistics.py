@@ -70,6 +70,15 @@ class StageFigures:
     p99_ms: float | None
     busy: float
 
+    @classmethod
+    def of(cls, log: Durations, start_s: float, now_s: float) -> "StageFigures":
+        """Of the steps in `log` that ended between the two moments, time.perf_counter()."""
+        rows = log.since(start_s)
+        work_s = np.minimum(rows[:, 1], rows[:, 0] - start_s).sum()  # of the first, only what lies in the window
+        busy = min(1.0, float(work_s) / (now_s - start_s)) if now_s > start_s else 0.0
+        steps = Percentiles.of(rows[:, 1])
+        return cls(log.rate(start_s, now_s), steps.p50_ms, steps.p95_ms, steps.p99_ms, busy)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -169,7 +178,7 @@ class Statistics:
 
     def _figures(self, before: _Sample, now: _Sample, start_s: float) -> Snapshot:
         span_s = max(now.at_s - before.at_s, 1e-9)
-        stages = {stage: _stage(log, start_s, now.at_s) for stage, log in self._pipeline.durations.items()}
+        stages = {stage: StageFigures.of(log, start_s, now.at_s) for stage, log in self._pipeline.durations.items()}
         drops_per_s = {taker: (now.drops[taker] - before.drops[taker]) / span_s for taker in TAKERS}
         waiting = {taker: (now.waited_s[taker] - before.waited_s[taker]) / span_s for taker in TAKERS}
         ages = Percentiles.of(self._shown.since(start_s)[:, 1])
@@ -189,14 +198,6 @@ class Statistics:
             threads=self._process.num_threads(),
             gpu=self._gpu.read() if self._gpu is not None else None,
         )
-
-
-def _stage(log: Durations, start_s: float, now_s: float) -> StageFigures:
-    rows = log.since(start_s)
-    work_s = np.minimum(rows[:, 1], rows[:, 0] - start_s).sum()  # of the first, only what lies in the window
-    busy = min(1.0, float(work_s) / (now_s - start_s)) if now_s > start_s else 0.0
-    steps = Percentiles.of(rows[:, 1])
-    return StageFigures(log.rate(start_s, now_s), steps.p50_ms, steps.p95_ms, steps.p99_ms, busy)
 
 
 def bottleneck(fps: Mapping[str, float], drops_per_s: Mapping[str, float], waiting: Mapping[str, float]) -> str:

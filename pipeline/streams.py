@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from engine.errors import UserError
 from pipeline.addresses import SCHEMES, has_login, host_of, redacted
+from pipeline.limits import LIMITS
 from pipeline.packets import Upright
 from pipeline.reconnect import Grab, LiveSource, Lost, Patience
 
@@ -55,6 +56,7 @@ class StreamConnection:
         self._container = _connect(uri, patience)
         try:
             self._stream = _live_stream(self._container, uri)
+            self._stream.codec_context.options = {"max_pixels": str(LIMITS.frame_pixels)}
             self._stream.codec_context.thread_count = 1  # more would hold back a frame each
             self._stream.codec_context.flags |= av.codec.context.Flags.low_delay
         except BaseException:

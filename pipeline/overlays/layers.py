@@ -8,7 +8,7 @@ from pipeline.overlays.arrows import draw_offset_arrows
 from pipeline.overlays.fields import draw_bhm, draw_offset_field, draw_person_map, draw_skhm
 from pipeline.overlays.masks import draw_masks
 from pipeline.overlays.palette import Colour
-from pipeline.overlays.pose import draw_pose, draw_scores
+from pipeline.overlays.pose import draw_pose
 from pipeline.overlays.style import OverlayStyle
 
 
@@ -34,5 +34,4 @@ LAYERS: Final[tuple[FieldLayer | PeopleLayer, ...]] = (
     FieldLayer("skhm", draw_skhm),
     FieldLayer("offset_arrows", draw_offset_arrows),
     PeopleLayer("pose", draw_pose),
-    PeopleLayer("show_scores", draw_scores),
 )

@@ -1,4 +1,4 @@
-"""PE: limbs and keypoints, and each person's score."""
+"""PE: limbs and keypoints."""
 
 from typing import Final
 
@@ -59,20 +59,3 @@ def _fixed(point: FloatArray) -> tuple[int, int]:
 def _disc(canvas: ByteArray, centre: tuple[int, int], radius_px: float, colour: Colour) -> None:
     radius = round(radius_px * (1 << _SUBPIXEL_BITS))
     cv2.circle(canvas, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
-def draw_scores(canvas: ByteArray, instances: Instances, colours: list[Colour], style: OverlayStyle) -> None:
-    """Write each instance's score in per cent on a plate of its colour above its box, in place."""
-    height, width = canvas.shape[:2]
-    scale = max(0.4, min(height, width) / 1000)
-    thickness = max(1, round(scale * 1.5))
-    boxes = instances.boxes_xywh()
-    for index in reversed(range(len(instances))):
-        text = f"{100 * float(instances.scores[index]):.0f}%"
-        (text_w, text_h), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-        x = int(np.clip(boxes[index, 0], 0, max(0, width - text_w - 4)))
-        y = int(np.clip(boxes[index, 1], text_h + baseline + 2, max(text_h + baseline + 2, height - 1)))
-        plate = (x, y - text_h - baseline - 2), (x + text_w + 4, y)
-        cv2.rectangle(canvas, plate[0], plate[1], colours[index], cv2.FILLED)
-        origin = (x + 2, y - baseline)
-        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, DARK, thickness, cv2.LINE_AA)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Final
 
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.skeleton import NUM_KEYPOINTS, RIGHT_SHOULDER
 
 FIELD_LAYERS: Final = ("bhm", "person_map", "offset_field", "offset_arrows", "skhm")
@@ -28,6 +28,7 @@ class OverlayStyle:
         masks: ISM, each instance's pixels in its colour, with a contour that is twice as opaque.
         pose: PE, limbs and keypoints.
         show_scores: each instance's score in per cent above it.
+        show_ids: each one's id above it, where people are followed.
         keypoint_threshold: a keypoint whose score is below is not drawn; one with score 0 is missing and never is.
         person_threshold: p; the person map and the offsets are shown where p_S reaches it.
     """
@@ -49,6 +50,7 @@ class OverlayStyle:
     pose: bool = True
     pose_opacity: float = 1.0
     show_scores: bool = False
+    show_ids: bool = True
     keypoint_threshold: float = 0.1
     person_threshold: float = DecodeConfig().person_threshold
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.frames import Frame, FrameResult, Rendered, StageStats
+from pipeline.frames import Frame, FrameResult, Rendered
 
 
 def test_a_frame_is_read_only_and_leaves_the_callers_array_writable() -> None:
@@ -62,25 +62,16 @@ def test_a_canvas_is_checked(make_rendered) -> None:
         Rendered(make_rendered().result, np.zeros((4, 6), np.uint8))
 
 
-def test_stats_measure_work_waits_and_intervals() -> None:
-    # Four frames: 10 ms of work, then 30 ms of waiting, each; the last one took 20 ms.
-    spans_s = [(0.00, 0.01), (0.04, 0.05), (0.08, 0.09), (0.12, 0.14)]
-    stats = StageStats.from_spans("infer", spans_s)
-    assert stats.count == 4
-    assert stats.median_ms == pytest.approx(10.0)
-    assert stats.p95_ms == pytest.approx(18.5)
-    assert stats.busy_share == pytest.approx(0.05 / 0.14)
-    assert stats.wait_share == pytest.approx(1 - 0.05 / 0.14)
-    assert stats.fps == pytest.approx(3 / 0.13)  # three intervals lie between four frames
+@pytest.mark.parametrize(
+    "identities", [np.array([1]), np.array([[1, 2]]), np.array([1.0, 2.0]), np.array([1, 2], np.uint8)]
+)
+def test_a_result_refuses_other_identities(make_instances, identities) -> None:
+    frame = Frame.of(np.zeros((64, 96, 3), np.uint8), 0, 0.0, None)
+    with pytest.raises(ValueError, match=r"identities: expected int64 \(2,\), got"):
+        FrameResult(frame, make_instances(2), None, {}, identities)
+    assert FrameResult(frame, make_instances(2), None, {}).identities is None
 
 
-def test_stats_of_one_frame_have_no_rate() -> None:
-    stats = StageStats.from_spans("infer", [(1.0, 1.5)], count=7)
-    assert (stats.count, stats.median_ms, stats.p95_ms) == (7, 500.0, 500.0)
-    assert stats.fps is None
-    assert stats.wait_share == 0.0
-
-
-def test_stats_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="no frame"):
-        StageStats.from_spans("infer", [])
+@pytest.mark.parametrize(("t_media_s", "expected"), [(None, 7.5), (2.0, 2.0), (0.0, 0.0)])
+def test_a_frames_time_is_the_recordings_or_the_cameras(t_media_s, expected) -> None:
+    assert Frame.of(np.zeros((4, 6, 3), np.uint8), 0, 7.5, t_media_s).time_s == expected

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.letterbox import fit
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS, RIGHT_SHOULDER
 from engine.structures import Heads, Letterbox

@@ -125,8 +125,8 @@ def test_offsets_lead_to_the_right_shoulder_unless_told() -> None:
 
 def test_the_layers_in_their_order_from_below() -> None:
     names = [layer.name for layer in LAYERS]
-    assert sorted(names) == sorted((*LAYER_NAMES, "show_scores"))  # each has a switch, each switch has one
-    assert names.index("masks") < names.index("skhm") < names.index("pose") < names.index("show_scores")
+    assert sorted(names) == sorted(LAYER_NAMES)  # each has a switch, each switch has one
+    assert names.index("masks") < names.index("skhm") < names.index("pose")
 
 
 def test_heads_are_asked_for_by_field_layers_only() -> None:
@@ -301,6 +301,7 @@ def test_scores_stay_inside_the_picture_and_show_when_asked(make_instances) -> N
 @pytest.mark.parametrize("style", [POSE_ONLY, MASKS_ONLY, dataclasses.replace(OverlayStyle.of([]), show_scores=True)])
 def test_the_colour_follows_the_identity_not_the_index(make_instances, style) -> None:
     image, both = grey(64, 96), make_instances(2)
+    style = dataclasses.replace(style, show_ids=False)
     plain, swapped = draw(image, both, style), draw(image, both, style, identities=[1, 0])
     np.testing.assert_array_equal(draw(image, both, style, identities=[0, 1]), plain)
     assert changed(plain, swapped)[:, :48].any()
@@ -311,3 +312,16 @@ def test_the_colour_follows_the_identity_not_the_index(make_instances, style) ->
 def test_identities_must_be_as_many_as_the_people(make_instances) -> None:
     with pytest.raises(ValueError, match="identities: expected 2 numbers, got 1"):
         draw(grey(64, 96), make_instances(2), OverlayStyle(), identities=[3])
+
+
+def test_ids_are_written_where_there_are_some_and_they_are_wanted(make_instances) -> None:
+    image, both, nothing = grey(128, 192), make_instances(2, 128, 192), OverlayStyle.of([])
+    np.testing.assert_array_equal(draw(image, both, nothing), image)
+    np.testing.assert_array_equal(draw(image, both, dataclasses.replace(nothing, show_ids=False), None, [1, 2]), image)
+    np.testing.assert_array_equal(draw(image, both, nothing, identities=[0, 0]), image)  # 0: nobody who is followed
+    first, other = (changed(draw(image, both, nothing, identities=[number, 0]), image) for number in (1, 1234))
+    assert first.any()
+    assert not first[:, 96:].any()
+    assert np.ptp(np.nonzero(other)[1]) > np.ptp(np.nonzero(first)[1])  # a longer number on a wider plate
+    with_score = changed(draw(image, both, dataclasses.replace(nothing, show_scores=True), None, [1, 0]), image)
+    assert np.ptp(np.nonzero(with_score[:, :96])[1]) > np.ptp(np.nonzero(first)[1])

@@ -109,7 +109,7 @@ def test_max_frames_of_a_folder(tmp_path, read) -> None:
 
 def test_a_folder_without_a_picture_is_refused(tmp_path) -> None:
     with pytest.raises(
-        UserError, match=r"is a folder, expected a video or picture file or a folder of pictures \(\.bmp"
+        UserError, match=r"is a folder, expected a video or picture file or a folder of pictures \(\.avif"
     ):
         open_source(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))

@@ -124,7 +124,7 @@ def test_a_finished_recording_has_its_name_all_frames_and_their_times(tmp_path, 
     path = tmp_path / f"out{suffix}"
     times_s = [0.0, 0.07, 0.1, 0.5, 3.0]
     with Recorder(path, CAMERA) as recorder:
-        assert [p.name for p in tmp_path.iterdir()] == [f"out.recording{suffix}"]
+        assert [p.name for p in tmp_path.iterdir()] == [f"out.partial{suffix}"]
         for index, time_s in enumerate(times_s):
             recorder.write(camera_frame(make_rendered, index, 1000 + time_s))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -190,7 +190,7 @@ def test_stop_returns_at_once_and_what_waits_is_still_written(tmp_path, make_ren
 # ---- nothing is replaced
 
 
-@pytest.mark.parametrize("taken", ["out.mp4", "out.recording.mp4"])
+@pytest.mark.parametrize("taken", ["out.mp4", "out.partial.mp4"])
 def test_a_recording_replaces_nothing(tmp_path, taken) -> None:
     (tmp_path / taken).write_bytes(b"older")
     with pytest.raises(UserError, match="is there already"):
@@ -294,7 +294,7 @@ def test_a_kill_loses_less_than_two_seconds_and_the_file_plays(root, tmp_path, s
     ended = process(root, KILLED, tmp_path / f"out{suffix}", count, content)
     assert ended.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
-    assert left.name == f"out.recording{suffix}"
+    assert left.name == f"out.partial{suffix}"
     times_s = frame_times_s(left)
     assert times_s[0] == 0.0
     assert times_s[-1] >= (count - 1) / FPS - 0.7  # promised are two seconds

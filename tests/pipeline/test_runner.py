@@ -4,8 +4,10 @@ import threading
 import numpy as np
 import pytest
 
-from pipeline.frames import FrameResult, Rendered
+from pipeline.frames import Frame, FrameResult, Rendered
 from pipeline.runner import STAGES, Pipeline
+from pipeline.smoothing import Smoother
+from pipeline.tracking import Tracker
 
 WAIT_S = 5.0  # a bound for what must happen anyway; never a measurement
 
@@ -53,6 +55,36 @@ def test_a_recording_arrives_complete_and_in_order(fake_source, steps) -> None:
     assert set(pipeline.dropped.values()) == {0}
 
 
+class Ahead:
+    """`steps`' infer as a network that takes two pictures at once, twice."""
+
+    batch, depth = 2, 2
+
+    def __init__(self, infer) -> None:
+        self.infer = infer
+        self.under_way = []
+
+    def submit(self, images) -> None:
+        assert len(self.under_way) < self.depth
+        self.under_way.append([self.infer(image) for image in images])
+
+    def collect(self):
+        return self.under_way.pop(0)
+
+
+def test_a_network_that_works_ahead_gives_the_same(fake_source, steps) -> None:
+    infer, decode = steps
+    network = Ahead(infer)
+    with Pipeline(fake_source(7), network, decode) as pipeline:
+        rendered = list(pipeline)
+    assert [r.result.frame.index for r in rendered] == list(range(7))
+    assert [len(r.result.instances) for r in rendered] == [index % 5 for index in range(7)]
+    assert [clock.count for clock in pipeline.durations.values()] == [7, 7, 7, 7]
+    with Pipeline(fake_source(100), network, decode) as pipeline:
+        next(iter(pipeline))  # and the reader goes
+    assert network.under_way == []
+
+
 def test_results_carry_all_stage_times_in_order_and_no_heads(fake_source, steps) -> None:
     with Pipeline(fake_source(2), *steps) as pipeline:
         rendered = list(pipeline)
@@ -79,15 +111,6 @@ def test_render_makes_the_canvas(fake_source, steps) -> None:
     with Pipeline(fake_source(3), *steps, render) as pipeline:
         values = [int(r.canvas[0, 0, 0]) for r in pipeline]
     assert values == [255, 254, 253]
-
-
-def test_stats_count_every_stage(fake_source, steps) -> None:
-    with Pipeline(fake_source(6), *steps) as pipeline:
-        assert len(list(pipeline)) == 6
-    stats = pipeline.stats()
-    assert [line.stage for line in stats] == list(STAGES)
-    assert [line.count for line in stats] == [6, 6, 6, 6]
-    assert all(0 <= line.wait_share <= 1 and line.fps > 0 for line in stats)
 
 
 def test_a_live_source_drops_old_frames_in_front_of_the_slow_stage(fake_source, steps) -> None:
@@ -299,7 +322,6 @@ def test_poll_gives_none_before_the_first_frame_and_finishes(fake_source, steps)
 def test_an_empty_source_ends_at_once(fake_source, steps) -> None:
     with Pipeline(fake_source(0), *steps) as pipeline:
         assert list(pipeline) == []
-    assert pipeline.stats() == []
 
 
 def test_reading_outside_the_block_is_refused(fake_source, steps) -> None:
@@ -499,3 +521,99 @@ def test_durations_are_of_every_stage(fake_source, steps) -> None:
     with Pipeline(fake_source(7), *steps) as pipeline:
         list(pipeline)
     assert {stage: log.count for stage, log in pipeline.durations.items()} == dict.fromkeys(STAGES, 7)
+
+
+# ---- who is who
+
+
+def track_by_count(calls):
+    """Ids that tell the frame's second, and a note of what came in."""
+
+    def track(instances, seconds):
+        calls.append((len(instances), seconds, threading.current_thread().name))
+        return np.arange(len(instances), dtype=np.int64) + round(25 * seconds) * 10
+
+    return track
+
+
+def test_tracking_gives_each_result_its_ids_in_order_in_the_decode_thread(fake_source, steps) -> None:
+    calls = []
+    with Pipeline(fake_source(12), *steps, track=track_by_count(calls)) as pipeline:
+        results = [r.result for r in pipeline]
+    assert calls == [(index % 5, index / 25, "pipeline-decode") for index in range(12)]
+    assert [r.identities.tolist() for r in results] == [[10 * i + n for n in range(i % 5)] for i in range(12)]
+
+
+def test_without_tracking_there_are_no_ids_and_nothing_is_smoothed(fake_source, steps) -> None:
+    def smooth(*_):
+        raise StageError
+
+    with Pipeline(fake_source(3), *steps, smooth=smooth) as pipeline:
+        assert [r.result.identities for r in pipeline] == [None] * 3
+
+
+def test_smoothing_replaces_the_instances_before_anybody_sees_them(fake_source, steps, make_instances) -> None:
+    calls = []
+
+    def smooth(instances, identities, seconds):
+        assert len(identities) == len(instances)
+        calls.append(seconds)
+        return make_instances(len(instances), 64, 96) if len(instances) else instances
+
+    def render(result):
+        seen.append(result.instances)
+        return result.frame.image
+
+    seen = []
+    with Pipeline(fake_source(4), *steps, render, track=track_by_count([]), smooth=smooth) as pipeline:
+        results = [r.result for r in pipeline]
+    assert calls == [index / 25 for index in range(4)]
+    assert all(result.instances is instances for result, instances in zip(results, seen, strict=True))
+
+
+def test_tracking_can_be_turned_on_and_off_while_it_runs(fake_source, steps) -> None:
+    source = fake_source(40)
+    with Pipeline(source, *steps) as pipeline:
+        assert next(pipeline).result.identities is None
+        pipeline.track = track_by_count([])
+        for rendered in pipeline:
+            if rendered.result.identities is not None:
+                break
+        pipeline.track = None
+        assert list(pipeline)[-1].result.identities is None
+
+
+def test_an_error_in_tracking_is_raised_in_the_reader(fake_source, steps) -> None:
+    def failing(instances, seconds):
+        raise StageError("track")
+
+    with pytest.raises(StageError, match="track"), Pipeline(fake_source(3), *steps, track=failing) as pipeline:
+        list(pipeline)
+
+
+def test_the_real_tracker_and_smoother_run_in_a_pipeline_and_start_anew_when_time_goes_back(
+    make_heads, make_instances
+) -> None:
+    class Looping(list):
+        live, warnings, info = False, [], None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *details):
+            pass
+
+        def stop(self):
+            pass
+
+    image = np.zeros((64, 96, 3), dtype=np.uint8)
+    source = Looping(Frame.of(image, index, 0.0, index % 5 / 25) for index in range(10))
+    pipeline = Pipeline(
+        source,
+        lambda _: make_heads(),
+        lambda _: make_instances(2),
+        track=Tracker().update,
+        smooth=Smoother().update,
+    )
+    with pipeline:
+        assert [r.result.identities.tolist() for r in pipeline] == [[1, 2]] * 5 + [[3, 4]] * 5

@@ -1,5 +1,6 @@
+import dataclasses
 import json
-import os
+from fractions import Fraction
 
 import av
 import cv2
@@ -11,14 +12,15 @@ from engine.errors import UserError
 from engine.skeleton import NUM_KEYPOINTS
 from engine.structures import Instances
 from pipeline.h264 import TICKS_PER_S, VIDEO_FORMATS
-from pipeline.sinks import NdjsonWriter, PictureWriter, VideoWriter, frame_record
+from pipeline.records import frame_record
+from pipeline.sinks import NdjsonWriter, PictureWriter, VideoWriter
 from pipeline.sources import SourceInfo, open_source
 
 INFO = SourceInfo("clip.mp4", 96, 64, 25.0, None)
 SINKS = [
-    pytest.param("out.mp4", lambda path: VideoWriter(path, INFO), id="video"),
-    pytest.param("out.ndjson", NdjsonWriter, id="ndjson"),
-    pytest.param("out.png", PictureWriter, id="picture"),
+    pytest.param("out.mp4", "out.partial.mp4", lambda path: VideoWriter(path, INFO), id="video"),
+    pytest.param("out.ndjson", "out.partial.ndjson", NdjsonWriter, id="ndjson"),
+    pytest.param("out.png", "out.partial.png", PictureWriter, id="picture"),
 ]
 
 
@@ -40,34 +42,76 @@ def write_and_raise(sink, frames):
 # ---- what all sinks promise
 
 
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
-def test_the_target_appears_only_when_the_block_ends_well(tmp_path, make_rendered, name, make_sink) -> None:
-    path = tmp_path / name
-    with make_sink(path) as sink:
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_the_target_appears_only_when_the_block_ends_well(tmp_path, make_rendered, name, partial, make_sink) -> None:
+    with make_sink(tmp_path / name) as sink:
         sink.write(make_rendered())
-        (partial,) = tmp_path.iterdir()
-        assert partial.name == f".{name}.partial-{os.getpid()}"
+        assert [p.name for p in tmp_path.iterdir()] == [partial]
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert sink.count == 1
 
 
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
-@pytest.mark.parametrize("written", [0, 1])
-def test_an_exception_leaves_nothing_behind(tmp_path, make_rendered, name, make_sink, written) -> None:
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_an_exception_leaves_what_was_done_under_the_partial_name(
+    tmp_path, make_rendered, name, partial, make_sink
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        write_and_raise(make_sink(tmp_path / name), [make_rendered(index) for index in range(written)])
+        write_and_raise(make_sink(tmp_path / name), [make_rendered()])
+    kept = [p.name for p in tmp_path.iterdir()]
+    assert kept == ([] if name == "out.png" else [partial])  # half a picture is of no use
+
+
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_an_exception_before_the_first_frame_leaves_nothing(tmp_path, name, partial, make_sink) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_and_raise(make_sink(tmp_path / name), [])
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
-def test_no_frame_no_file(tmp_path, name, make_sink) -> None:
+def test_a_partial_video_plays_and_partial_lines_are_whole(tmp_path, make_rendered) -> None:
+    frames = [make_rendered(index, index / 25) for index in range(7)]
+    for sink in (VideoWriter(tmp_path / "out.mp4", INFO), NdjsonWriter(tmp_path / "out.ndjson")):
+        with pytest.raises(KeyboardInterrupt):
+            write_and_raise(sink, frames)
+    assert len(read_back(tmp_path / "out.partial.mp4")[0]) == 7
+    lines = (tmp_path / "out.partial.ndjson").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(7))
+
+
+def test_lines_are_in_the_file_at_once(tmp_path, make_rendered) -> None:
+    with NdjsonWriter(tmp_path / "out.ndjson") as sink:
+        for index in range(3):
+            sink.write(make_rendered(index))
+            assert sink.growing_path.read_bytes().count(b"\n") == index + 1
+
+
+def test_what_a_killed_run_left_is_replaced(tmp_path, make_rendered) -> None:
+    (tmp_path / "out.partial.ndjson").write_text("old\n")
+    with NdjsonWriter(tmp_path / "out.ndjson") as sink:
+        sink.write(make_rendered())
+    assert [p.name for p in tmp_path.iterdir()] == ["out.ndjson"]
+    assert "old" not in (tmp_path / "out.ndjson").read_text()
+
+
+def test_a_file_that_another_run_has_begun_is_never_taken_for_the_own(tmp_path, make_rendered) -> None:
+    sink = NdjsonWriter(tmp_path / "out.ndjson").__enter__()
+    sink.write(make_rendered())
+    (tmp_path / "other").write_text("half a li")
+    (tmp_path / "other").replace(sink.growing_path)
+    with pytest.raises(UserError, match="another run has taken this name"):
+        sink.__exit__(None, None, None)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.partial.ndjson"]
+
+
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_no_frame_no_file(tmp_path, name, partial, make_sink) -> None:
     with make_sink(tmp_path / name):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
-def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, make_rendered, name, make_sink) -> None:
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, make_rendered, name, partial, make_sink) -> None:
     path = tmp_path / name
     path.write_bytes(b"older")
     with pytest.raises(KeyboardInterrupt):
@@ -79,8 +123,8 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, make_rendered,
     assert path.read_bytes() != b"older"
 
 
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
-def test_a_folder_that_takes_no_file_is_named_before_any_work(tmp_path, name, make_sink) -> None:
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_a_folder_that_takes_no_file_is_named_before_any_work(tmp_path, name, partial, make_sink) -> None:
     folder = tmp_path / "nowhere"
     with pytest.raises(UserError, match="No such file or directory") as caught:
         make_sink(folder / name).__enter__()
@@ -96,14 +140,14 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch) -> None:
         NdjsonWriter(tmp_path / "out.ndjson").__enter__()
 
 
-@pytest.mark.parametrize(("name", "make_sink"), SINKS)
-def test_a_folder_of_the_targets_name_is_refused(tmp_path, name, make_sink) -> None:
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_a_folder_of_the_targets_name_is_refused(tmp_path, name, partial, make_sink) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match="is a folder"):
         make_sink(tmp_path / name).__enter__()
 
 
-def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, make_rendered, monkeypatch) -> None:
+def test_a_full_disk_is_told_in_one_line(tmp_path, make_rendered, monkeypatch) -> None:
     def full(self, rendered):
         raise OSError(28, "No space left on device")
 
@@ -112,10 +156,11 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, make_rende
     with pytest.raises(UserError) as caught, NdjsonWriter(path) as sink:
         sink.write(make_rendered())
     assert str(caught.value) == f"{path}: cannot be written: No space left on device"
-    assert list(tmp_path.iterdir()) == []
+    assert isinstance(caught.value.__cause__, OSError)
+    assert list(tmp_path.iterdir()) == []  # not one frame was written
 
 
-def test_a_disk_that_fills_up_at_the_very_end_leaves_nothing(tmp_path, make_rendered, monkeypatch) -> None:
+def test_a_disk_that_fills_up_at_the_very_end_keeps_the_part(tmp_path, make_rendered, monkeypatch) -> None:
     def full(self):
         self._file.close()
         raise OSError(28, "No space left on device")
@@ -123,7 +168,20 @@ def test_a_disk_that_fills_up_at_the_very_end_leaves_nothing(tmp_path, make_rend
     monkeypatch.setattr(NdjsonWriter, "_finish", full)
     with pytest.raises(UserError, match="No space left"), NdjsonWriter(tmp_path / "out.ndjson") as sink:
         sink.write(make_rendered())
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["out.partial.ndjson"]
+
+
+def test_a_folder_that_is_taken_away_is_told(tmp_path, make_rendered) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path = folder / "out.ndjson"
+    sink = NdjsonWriter(path).__enter__()
+    sink.write(make_rendered())
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError) as caught:
+        sink.__exit__(None, None, None)
+    assert str(caught.value) == f"{path}: cannot be written: No such file or directory"
+    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == ["out.partial.ndjson"]
 
 
 # ---- video
@@ -208,12 +266,23 @@ def test_another_size_is_fitted_into_the_first(tmp_path, make_rendered) -> None:
     assert second[32, 86].max() < 30
 
 
-def test_the_index_stands_in_front(tmp_path, make_rendered) -> None:
+def test_the_first_frame_is_at_0_wherever_it_was_in_the_clip(tmp_path, make_rendered) -> None:
     path = tmp_path / "out.mp4"
     with VideoWriter(path, INFO) as sink:
+        for index, time_s in enumerate([10.0, 10.04, 10.5]):
+            sink.write(make_rendered(index, time_s))
+    frames, _ = read_back(path)
+    assert [float(f.pts * f.time_base) for f in frames] == pytest.approx([0.0, 0.04, 0.5])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_shape_of_the_pixels_goes_along(tmp_path, make_rendered, suffix) -> None:
+    path = tmp_path / f"out{suffix}"
+    with VideoWriter(path, dataclasses.replace(INFO, sample_aspect=Fraction(16, 11))) as sink:
         sink.write(make_rendered())
-    data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+    assert open_source(str(path)).info.sample_aspect == Fraction(16, 11)
 
 
 def test_a_written_video_can_be_a_source(tmp_path, make_rendered, number_in) -> None:
@@ -268,6 +337,14 @@ def test_a_line_has_the_promised_keys_and_values(tmp_path, make_rendered, two_pe
     assert first["bbox_xywh"] == [4.0, 8.0, 40.0, 48.0]
     assert second["bbox_xywh"] == [52.33, 8.33, 40.0, 48.0]  # around its keypoints
     assert "-0.0" not in line
+
+
+def test_ids_come_first_where_people_were_followed(make_rendered, two_people) -> None:
+    rendered = make_rendered(0, 0.0, instances=two_people)
+    result = dataclasses.replace(rendered.result, identities=np.array([12, 3]))
+    people = frame_record(dataclasses.replace(rendered, result=result))["instances"]
+    assert [person["id"] for person in people] == [12, 3]
+    assert list(people[0]) == ["id", "score", "mask_score", "bbox_xywh", "keypoints", "mask"]
 
 
 def test_the_run_lengths_decode_to_the_same_masks(make_rendered) -> None:
