@@ -17,12 +17,17 @@ _OWN_PACKAGES: Final = ("app", "engine", "pipeline")
 
 def print_error(text: object) -> None:
     """One line that says what is wrong."""
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {one_line(text)}", file=sys.stderr)
 
 
 def print_warning(text: object) -> None:
     """One line about something that was done all the same."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {one_line(text)}", file=sys.stderr)
+
+
+def one_line(text: object) -> str:
+    """Text as one printable line: what would end the line or drive the terminal, as file names may, is escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
 
 
 @contextlib.contextmanager
