@@ -9,10 +9,10 @@ from app.ablation_tables import changes, to_csv, to_markdown, to_terminal
 from app.data_set import add_data_arguments, read_data_set
 from app.options import add_model_arguments, describe, make_folder, open_estimator
 from app.tables import progress_bar
+from app.writing import write_text
 from engine.ablation import GROUPS, Group, decode_all, rows_of, score_all
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.errors import UserError
-from engine.files import written_whole
 
 MARKDOWN: Final = "ablation.md"
 CSV: Final = "ablation.csv"
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
             conditions += f"; {changed}"
     tables = [(group, [(row, figures[row.config]) for row in rows]) for group, rows in plan]
     try:
-        _write(options.out / MARKDOWN, to_markdown(tables, conditions))
-        _write(options.out / CSV, to_csv(tables))
+        write_text(options.out / MARKDOWN, to_markdown(tables, conditions))
+        write_text(options.out / CSV, to_csv(tables))
     finally:  # the figures took long: show them even if the disk is full
         to_terminal(tables, conditions)
     return 0
@@ -67,11 +67,3 @@ def _groups(names: Sequence[str]) -> list[Group]:
         if name not in known:
             raise UserError(f"--rows {name}: no such group of rows, expected some of {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)]
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error

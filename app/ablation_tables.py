@@ -9,7 +9,7 @@ from typing import Final
 
 from app.tables import print_table
 from engine.ablation import PARTS, Figures, Group, Row
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.evaluation import KEYPOINT_METRICS, SEGM_METRICS
 from engine.skeleton import KEYPOINT_NAMES
 

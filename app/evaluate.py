@@ -1,8 +1,6 @@
 """`eval`: keypoint AP and person-mask AP on a COCO data set, and the worst pictures to look at."""
 
 import argparse
-import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +19,11 @@ from app.options import (
 )
 from app.report import Report
 from app.tables import print_table, progress_bar
+from app.writing import explained, write_json
 from engine.augmented import AugmentedEstimator
 from engine.coco import Picture
 from engine.confidence import Confidence
-from engine.errors import UserError
-from engine.evaluation import Result, Scores, evaluate, whole_file, write_results
+from engine.evaluation import Result, Scores, evaluate, write_results
 from engine.modes import HEADS_OF_MODE
 from engine.protocols import PROTOCOLS
 
@@ -105,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         _write(options, figures, poses, masks)
         if report is not None:
-            with _explained(options.report):
+            with explained(options.report):
                 report.write(options.report, f"{options.annotations.name}: the worst pictures", line)
     finally:  # the figures took long: show them even if the disk is full
         _print(figures, line)
@@ -136,20 +134,10 @@ def _shown(pictures: list[Picture]) -> Iterator[Picture]:
 
 def _write(options: argparse.Namespace, figures: dict[str, Any], poses: list[Result], masks: list[Result]) -> None:
     if options.results is not None:
-        with _explained(options.results):
+        with explained(options.results):
             write_results(options.results, poses, masks)
     if options.json is not None:
-        with _explained(options.json), whole_file(options.json) as stream:
-            json.dump(figures, stream, indent=2)
-            stream.write("\n")
-
-
-@contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
+        write_json(options.json, figures)
 
 
 def _line(conditions: str, scores: Scores) -> str:

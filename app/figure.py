@@ -4,7 +4,15 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from app.options import add_model_arguments, check_target, describe, open_estimator, share, whole_number
+from app.options import (
+    MIN_SCORE,
+    add_model_arguments,
+    check_target,
+    describe,
+    open_estimator,
+    share,
+    whole_number,
+)
 from engine.errors import UserError
 from pipeline.figure import figure_sheet
 from pipeline.frames import Frame, FrameResult, Rendered
@@ -21,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-score",
-        default=0.15,
+        default=MIN_SCORE,
         type=share,
         metavar="P",
         help="leave out people whose score is below, 0 to 1 (default: %(default)s)",

@@ -1,7 +1,6 @@
 """`info`: what a network costs: parameters, multiply-accumulates and output shapes, part by part."""
 
 import argparse
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from app.messages import explained_imports
 from app.options import DEFAULT_MODEL, LARGEST_INPUT, check_target, whole_number
 from app.tables import print_table
+from app.writing import write_json
 from engine.errors import UserError
-from engine.files import written_whole
 from engine.letterbox import input_side
 from engine.models import find_model
 
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         check_target(options.json)
     complexity = measure(config, _input_hw(options.input_size or (size,)))
     if options.json is not None:
-        _write(options.json, complexity)
+        write_json(options.json, _figures(complexity))
     height, width = complexity.input_hw
     print(f"{name}: {describe(config)}; input {height}x{width} px (height x width)")
     _print(complexity)
@@ -102,19 +101,14 @@ def _input_hw(size: tuple[int, ...]) -> tuple[int, int]:
     return side, side
 
 
-def _write(path: Path, complexity: "Complexity") -> None:
-    figures: dict[str, Any] = {
+def _figures(complexity: "Complexity") -> dict[str, Any]:
+    return {
         "network": asdict(complexity.config),
         "input_hw": complexity.input_hw,
         "parts": [asdict(part) for part in complexity.parts],
         "total": asdict(complexity.total),
         "outputs": complexity.outputs,
     }
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _print(complexity: "Complexity") -> None:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from engine import coco
 from engine.coco import BadPictureError, BadPictures, Picture
 from engine.confidence import Confidence
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.evaluation import KEYPOINT_METRICS, SEGM_METRICS, Result, average_precision, to_results
 from engine.modes import HEADS_OF_MODE
 from engine.structures import ByteArray, Heads, Instances

@@ -83,6 +83,13 @@ def growth(readings: list[Reading]) -> str:
     return f"memory growth  {memory}, threads {threads[0]:.0f} to {threads[-1]:.0f}"
 
 
+def curve(readings: list[Reading]) -> str:
+    """Memory at each full minute, MB."""
+    at_s = np.array([reading.at_s for reading in readings])
+    minutes = [int(np.searchsorted(at_s, second)) for second in np.arange(60.0, at_s[-1], 60.0)]
+    return "memory curve   " + " ".join(f"{readings[index].rss_mb:.0f}" for index in minutes) + " MB, minute by minute"
+
+
 def report(figures: dict[str, Any], readings: list[Reading], loads: tuple[float, float]) -> str:
     """All figures, one a line."""
     stages = "  ".join(
@@ -97,6 +104,7 @@ def report(figures: dict[str, Any], readings: list[Reading], loads: tuple[float,
         f"stages         {stages} (p50/p95)",
         f"drops          {figures['drops']}",
         growth(readings),
+        curve(readings),
         f"load average   {loads[0]:.1f} before, {loads[1]:.1f} after, {os.cpu_count()} cores",
         *(f"{name:<14} {value}" for name, value in others.items()),
     ]

@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import numpy as np
 
+from app.options import MIN_SCORE
 from engine.backends.base import open_backend
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.estimator import Estimator
 from engine.files import written_whole
 from engine.models import find_model
@@ -29,7 +30,7 @@ from pipeline.sources import open_source
 Scene = tuple[ByteArray, Instances, Heads]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-CLIP_FRAME: Final = 10
+CLIP_FRAME: Final = 15
 CLIP_PART: Final = np.s_[110:, 210:690]  # where most of the people are
 HEIGHT_PX, SHEET_WIDTH_PX = 440, 1200
 MAX_BYTES: Final = 80_000
@@ -41,7 +42,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     out = parser.parse_args().out
     entry = find_model("mobile")
-    with Estimator(open_backend("onnx", entry, "joint"), entry.input_size, DecodeConfig(min_score=0.15)) as estimator:
+    config = DecodeConfig(min_score=MIN_SCORE)
+    with Estimator(open_backend("onnx", entry, "joint"), entry.input_size, config) as estimator:
         street = frame_of("sample.mp4")[CLIP_PART]
         scenes = [look(estimator, image) for image in (street, frame_of("astronaut.jpg"))]
     for name in (*LAYER_NAMES, "pis"):

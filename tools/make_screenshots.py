@@ -1,6 +1,6 @@
 """Makes the pictures of docs/window.md: starts the real window on the sample clip and photographs it.
 
-xvfb-run -a -s "-screen 0 1280x900x24" python tools/make_screenshots.py        (or with QT_QPA_PLATFORM=offscreen)
+xvfb-run -a -s "-screen 0 1400x950x24" python tools/make_screenshots.py        (or with QT_QPA_PLATFORM=offscreen)
 """
 
 import argparse
@@ -20,10 +20,12 @@ from PyQt6.QtWidgets import QApplication, QWidget  # noqa: E402
 
 from app.gui.application import Application  # noqa: E402
 from app.gui.overlay_panel import SWITCHES  # noqa: E402
+from app.gui.startup import leave  # noqa: E402
 
 SIZE: Final = (1120, 700)
-MOMENT_S: Final = 2.5  # of the sample clip: several people, some in front of others
-CLOSE_UP: Final = (0.4, 0.9)  # where to look closer in the view, from 0 to 1
+PLAYED_S: Final = 5.5  # until the monitor has something to show
+MOMENT_S: Final = 5.0  # of the sample clip: several people, one in front of another
+CLOSE_UP: Final = (0.28, 0.97)  # where to look closer in the view, from 0 to 1
 QUALITY: Final = 75
 DEADLINE_S: Final = 120.0
 
@@ -42,12 +44,13 @@ def main() -> None:
         photograph(qt, application, out)
         application.window.close()
         application.finish()
+    leave(0)
 
 
 def photograph(qt: QApplication, application: Application, out: Path) -> None:
     """Play a while for the monitor's sake, then go through the overlays on one frame."""
     window, player = application.window, application.player
-    wait_for(lambda: (player.position_s or 0.0) > MOMENT_S + 3)
+    wait_for(lambda: (player.position_s or 0.0) > PLAYED_S)
     save(window, out / "window-playing.jpg")
     player.pause()
     player.seek(MOMENT_S)

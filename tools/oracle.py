@@ -15,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from engine import coco, letterbox
-from engine.decode import DecodeConfig, decode
+from engine.decode import decode
+from engine.decode_config import DecodeConfig
 from engine.evaluation import average_precision, to_results
+from engine.protocols import counted_people
 from engine.structures import Instances
 from engine.training.encode import encode
 from engine.training.people import warp_people
@@ -41,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     pictures = coco.read_pictures(options.annotations.parent, options.annotations)[: options.max_images]
     truth = coco.read_json(options.annotations)
-    posed = [a | {"iscrowd": int(a["iscrowd"] or a["num_keypoints"] == 0)} for a in truth["annotations"]]
+    posed = counted_people(truth["annotations"], "cocopersons")
     for density in (False, True):
         config = DecodeConfig(radius_px=options.radius, density=density)
         poses, masks = [], []

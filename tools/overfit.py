@@ -19,7 +19,7 @@ import torch
 from engine import coco
 from engine.backends.torch_backend import TorchBackend
 from engine.coco import BadPictures
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.estimator import Estimator
 from engine.evaluation import evaluate
 from engine.files import written_whole

@@ -38,11 +38,27 @@ SYSTEM_LIBRARIES = {
     ),
 }
 
+# What the tests of the window on a real screen need besides: a screen in memory, and the libraries of Qt's plugin for
+# it. Nobody has to have them: without them these tests are skipped.
+SCREEN = "Xvfb"
+SCREEN_PACKAGE = "xvfb"
+WINDOW_LIBRARIES = {
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-randr.so.0": "libxcb-randr0",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxcb-xkb.so.1": "libxcb-xkb1",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+}
+
 REQUIREMENTS = {
     "run": ["requirements.txt"],
     "dev": ["requirements-dev.txt", "requirements-gui.txt", "requirements-train.txt", "requirements.txt"],
 }
-RUN_IMPORTS = "import av, cv2, numba, numpy, onnx, onnxruntime, psutil, pycocotools.mask, rich"
+RUN_IMPORTS = "import av, cv2, numba, numpy, onnx, onnxruntime, PIL, psutil, pycocotools.mask, rich"
 IMPORTS = {
     "run": RUN_IMPORTS,
     "dev": RUN_IMPORTS
@@ -81,6 +97,8 @@ def set_up(kind):
     if is_ready(kind):
         return
     ensure_system_packages(kind)
+    if kind == "dev":
+        try_window_packages()
     ensure_venv()
     if kind == "dev" and not venv_answers("import torch"):
         say(f"installing {TORCH} into .venv ...")
@@ -129,7 +147,7 @@ def ensure_system_packages(kind):
     if not missing:
         return
     names = " ".join(missing)
-    install = f"apt-get install -y --no-install-recommends {names}"
+    install = apt_install(names)
     if shutil.which("apt-get") is None:
         raise SetupError(f"install what your system offers in place of these Debian packages: {names}")
     if os.geteuid() != 0:
@@ -142,6 +160,26 @@ def ensure_system_packages(kind):
     still_missing = missing_system_packages(kind)
     if still_missing:
         raise SetupError(f"{log}\nthis did not work: {install}\nstill missing: {' '.join(still_missing)}")
+
+
+def try_window_packages():
+    """Install what the tests on a real screen need, where that is possible; a note where it is not."""
+    missing = missing_window_packages()
+    if not missing:
+        return
+    names = " ".join(missing)
+    if os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        say(f"installing system packages for the tests of the window: {names} ...")
+        run_apt("apt-get update")
+        run_apt(apt_install(names))
+        names = " ".join(missing_window_packages())
+    if names:
+        say(f"without these packages the tests of the window on a real screen are skipped: {names}")
+
+
+def apt_install(names):
+    """The command that installs Debian packages."""
+    return f"apt-get install -y --no-install-recommends {names}"
 
 
 def run_apt(command):
@@ -164,7 +202,21 @@ def missing_system_packages(kind):
     missing = []
     if not os.path.exists(VENV_PYTHON) and not has_ensurepip():
         missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
-    for library, package in SYSTEM_LIBRARIES[kind].items():
+    return missing + packages_of_missing(SYSTEM_LIBRARIES[kind])
+
+
+def missing_window_packages():
+    """Debian names of the packages that the tests on a real screen would miss on this Linux."""
+    if not sys.platform.startswith("linux"):
+        return []
+    screen = [] if shutil.which(SCREEN) else [SCREEN_PACKAGE]
+    return screen + packages_of_missing(WINDOW_LIBRARIES)
+
+
+def packages_of_missing(libraries):
+    """The packages of those libraries that cannot be loaded."""
+    missing = []
+    for library, package in libraries.items():
         try:
             ctypes.CDLL(library)
         except OSError:

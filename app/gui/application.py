@@ -2,25 +2,27 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from PyQt6.QtCore import QObject, QTimer, pyqtSignal
+from PyQt6.QtCore import QObject, pyqtSignal
 
-from app.figures import write_json
 from app.gui.background import Background
 from app.gui.commands import Commands
 from app.gui.feedback import Feedback
 from app.gui.keeping import Keeping, default_folder
 from app.gui.loop_gap import LoopGap
 from app.gui.main_window import MainWindow
-from app.gui.network import NetworkChoice
+from app.gui.network import NetworkChoice, find_build
 from app.gui.network_switch import NetworkSwitch
 from app.gui.overlay_model import OverlayModel
 from app.gui.player import Player
 from app.gui.settings import Settings, load, save, with_recent
 from app.gui.themes import DARK, LIGHT
+from app.writing import write_json
+from engine.backends.tensorrt_build import Progress
 from engine.models import load_registry
 from pipeline.frames import Rendered
 
@@ -52,20 +54,18 @@ class Application(QObject):
         self.player = Player(self.background, self.network, settings.overlays)
         self.keeping = Keeping(self.background, Path(settings.folder) if settings.folder else default_folder())
         self.gap = LoopGap()
-        self._quit_timer = QTimer(self)
-        self._quit_timer.setSingleShot(True)
         self.window = MainWindow(self.overlays, list(load_registry()))
         self.commands = Commands(self.window, self.background, self.player, self.network, self.overlays, self.keeping)
         self.feedback = Feedback(self.window, self.player, self.network, self.overlays, self.keeping)
-        self.window.commands["figures"].triggered.connect(
-            lambda: self.keeping.keep_figures(list(self.feedback.history))
-        )
+        self.window.commands["figures"].triggered.connect(self._keep_figures)
         self._apply(settings)
         self.player.opened.connect(self._remember)
         self.player.shown.connect(self._note_picture)
         self.network.failed.connect(self._try_default)
+        self.network.ready.connect(self._find_plan)
+        self.window.plan_bar.built.connect(lambda: self.network.choose(self.network.choice))
+        self.window.plan_bar.failed.connect(self._tell_plan)
         self.window.closing.connect(self._close)
-        self._quit_timer.timeout.connect(self.window.close)
         if problem:
             self.window.message.show_message("warning", problem)
 
@@ -78,10 +78,6 @@ class Application(QObject):
         else:
             self.commands.open(source)
             self.commands.list_cameras()
-
-    def quit_after(self, seconds: float) -> None:
-        """Close the window when so many seconds have passed."""
-        self._quit_timer.start(round(seconds * 1000))
 
     def write_figures(self, path: Path) -> None:
         """Write the figures of the last source and of the window as JSON. Raises UserError."""
@@ -102,7 +98,7 @@ class Application(QObject):
         for name, panel in (("controls", window.controls), ("monitor", window.statistics)):
             panel.setVisible(getattr(settings, name))
             actions[name].setChecked(getattr(settings, name))
-        window.restore_geometry_text(settings.geometry)
+        window.restore_places(settings.places)
         window.source_bar.show_recent(settings.recent)
         window.thresholds.show_values(settings.thresholds, settings.overlays.keypoint_threshold)
         window.network_panel.show_choice(settings.network)
@@ -113,6 +109,28 @@ class Application(QObject):
         """The settings may name a network that is not there any more: the window must work all the same."""
         if not self.network.loaded and self.network.wanted != NetworkChoice():
             self.network.choose(NetworkChoice())
+
+    def _find_plan(self) -> None:
+        """Where TensorRT would be faster but has no plan yet: build it while the picture goes on."""
+        choice, bar = self.network.choice, self.window.plan_bar
+        bar.stop()
+
+        def found(build: Callable[[Progress], None] | None) -> None:
+            if build is not None and choice == self.network.choice:
+                bar.begin(build)
+
+        self.background.run("plan", lambda: find_build(choice), found, self._tell_plan)
+
+    def _tell_plan(self, error: Exception) -> None:
+        self.window.message.show_message("warning", self.tr("TensorRT cannot be used: {}").format(error))
+
+    def _keep_figures(self) -> None:
+        session = self.player.session
+        figures = list(self.feedback.history) or ([] if session is None else [session.statistics.snapshot()])
+        if figures:
+            self.keeping.keep_figures(figures)
+        else:
+            self.commands.say_nothing_yet()
 
     def _remember(self, address: str) -> None:
         path = Path(address)
@@ -128,12 +146,12 @@ class Application(QObject):
         self._figures = self._measured()
         self.gap.stop()
         self.feedback.stop()
-        self._quit_timer.stop()
         try:
             save(self._kept_settings(), self._settings_path)
         except OSError as error:
             logger.warning("%s: the settings cannot be kept: %s", self._settings_path, error.strerror)
         self.keeping.stop()
+        self.window.plan_bar.stop()
         self.player.close()
         self.closed.emit()
 
@@ -146,7 +164,7 @@ class Application(QObject):
             loop=self.player.state.loop,
             controls=actions["controls"].isChecked(),
             monitor=actions["monitor"].isChecked(),
-            geometry=self.window.geometry_text(),
+            places=self.window.places(),
             network=self.network.choice if self.network.loaded else self.network.wanted,
             thresholds=self.commands.thresholds,
             overlays=self.overlays.style,

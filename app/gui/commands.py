@@ -19,12 +19,12 @@ from app.gui.themes import DARK, LIGHT
 from app.gui.transport_bar import SPEEDS
 from app.gui.video_view import ZOOM_STEP
 from engine.errors import UserError
+from pipeline.addresses import HIDDEN
 from pipeline.cameras import CameraInfo, list_cameras
 from pipeline.figure import figure_sheet
 from pipeline.frames import Rendered
 
 SKIP_S: Final = 5.0
-HIDDEN: Final = "***"  # what `pipeline.addresses.redacted` writes in place of a password
 
 
 class Commands(QObject):
@@ -96,12 +96,16 @@ class Commands(QObject):
         if self._overlays.style is before:  # else the new style has seen to it
             self._player.redraw()
 
+    def say_nothing_yet(self) -> None:
+        """Tell the user that there is nothing to keep."""
+        self._window.message.show_message("info", self.tr("There is no picture yet: open a source first (Ctrl+O)."))
+
     def _connect_sources(self) -> None:
         window, actions = self._window, self._window.commands
         window.dropped.connect(self.open)
         window.source_bar.wanted.connect(self.open)
-        actions["open_file"].triggered.connect(lambda: self._ask(QFileDialog.FileMode.ExistingFile, self.open))
-        actions["open_folder"].triggered.connect(lambda: self._ask(QFileDialog.FileMode.Directory, self.open))
+        actions["open_file"].triggered.connect(lambda: self._ask("open_file", self.open))
+        actions["open_folder"].triggered.connect(lambda: self._ask("open_folder", self.open))
         actions["open_address"].triggered.connect(window.source_bar.edit_address)
         actions["list_cameras"].triggered.connect(self.list_cameras)
         actions["quit"].triggered.connect(window.close)
@@ -155,7 +159,7 @@ class Commands(QObject):
         actions["record"].triggered.connect(self._record)
         actions["snapshot"].triggered.connect(lambda: self._keep_picture("", lambda rendered: rendered))
         actions["sheet"].triggered.connect(lambda: self._keep_picture("overlays", _sheet))
-        actions["folder"].triggered.connect(lambda: self._ask(QFileDialog.FileMode.Directory, self._set_folder))
+        actions["folder"].triggered.connect(lambda: self._ask("folder", self._set_folder, keeping.folder))
         self._player.leaving.connect(keeping.stop)
 
     def _offer(self, cameras: list[CameraInfo]) -> None:
@@ -193,27 +197,30 @@ class Commands(QObject):
         elif session is not None and self._player.last is not None:
             self._keeping.start(session.pipeline, session.source.info)
         else:
-            self._nothing_yet()
+            self.say_nothing_yet()
         self._window.commands["record"].setChecked(self._keeping.recording)
 
     def _keep_picture(self, kind: str, make: Callable[[Rendered], Rendered]) -> None:
         rendered = self._player.last
         if rendered is None:
-            self._nothing_yet()
+            self.say_nothing_yet()
         else:
             self._keeping.keep_picture(lambda: make(rendered), kind)
-
-    def _nothing_yet(self) -> None:
-        self._window.message.show_message("info", self.tr("There is no picture yet: open a source first (Ctrl+O)."))
 
     def _set_folder(self, folder: str) -> None:
         self._keeping.folder = Path(folder)
         self._window.message.show_message("info", self.tr("Recordings and snapshots go to {}.").format(folder))
 
-    def _ask(self, mode: QFileDialog.FileMode, then: Callable[[str], None]) -> None:
-        """Let the user choose a file or folder; the window lives on meanwhile."""
-        dialog = QFileDialog(self._window)
-        dialog.setFileMode(mode)
+    def _ask(self, name: str, then: Callable[[str], None], begin: Path | None = None) -> None:
+        """Let the user choose what the action `name` is about, from `begin` on; the window lives on meanwhile."""
+        dialog = QFileDialog(self._window, self._window.commands[name].text().removesuffix("…"))
+        if name == "open_file":
+            dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        else:
+            dialog.setFileMode(QFileDialog.FileMode.Directory)
+            dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        if begin is not None:
+            dialog.setDirectory(str(next(folder for folder in (begin, *begin.parents) if folder.is_dir())))
         dialog.fileSelected.connect(then)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()

@@ -89,6 +89,8 @@ class Feedback(QObject):
         window = self._window
         window.setWindowTitle(f"{Path(address).name or address} – {TITLE}")
         window.source_bar.show_address(address)
+        if window.source_bar.isAncestorOf(window.focusWidget()):
+            window.view.setFocus()  # from here on keys are commands again, not letters of the address
         window.transport.show_source(self._player.state.live, self._player.state.duration_s)
         window.statistics.clear()
         self.history.clear()
@@ -150,11 +152,12 @@ class Feedback(QObject):
             return
         snapshot = session.statistics.snapshot()
         self.history.append(snapshot)
+        if session.held:  # the panel would show how long the pause is
+            window.status["rate"].setText(self.tr("paused"))
+            window.statistics.show_paused()
+            return
         if window.statistics.isVisible():
             window.statistics.show_snapshot(snapshot)
-        if session.held:
-            window.status["rate"].setText(self.tr("paused"))
-            return
         age = "" if snapshot.age_p95_ms is None else self.tr(", {:.0f} ms old").format(snapshot.age_p95_ms)
         lost = sum(snapshot.drops.values())
         dropped = self.tr(", {} dropped").format(lost) if lost else ""

@@ -1,5 +1,6 @@
 """What the user keeps: recordings, snapshots and contact sheets, with the time in their names, in a chosen folder."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Final
 
 from PyQt6.QtCore import QObject, QStandardPaths, QTimer, pyqtSignal
 
-from app.figures import CsvLog
 from app.gui.background import Background
+from app.writing import CsvLog
 from engine.errors import UserError
 from pipeline.frames import Rendered
+from pipeline.h264 import growing_path
 from pipeline.recorder import Recorder, RecorderState
 from pipeline.runner import Pipeline
 from pipeline.sinks import PictureWriter
@@ -19,6 +21,7 @@ from pipeline.statistics import Snapshot
 
 LOOK_MS: Final = 250  # how often the recorder is asked how it goes
 CLOSE_S: Final = 30.0  # the window is gone by then; what waits for a slow disk is still written
+logger = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
@@ -91,11 +94,21 @@ class Keeping(QObject):
             self._recorder.stop()
 
     def close(self) -> bool:
-        """End the recording and wait until its file is whole; whether it is."""
+        """End the recording and wait until its file is whole; whether it is.
+
+        The window is gone by then: what there is to say about the recording goes to the log.
+        """
         self._timer.stop()
         self.stop()
         recorder, self._recorder = self._recorder, None
-        return recorder is None or recorder.join(CLOSE_S)
+        if recorder is None:
+            return True
+        ended = recorder.join(CLOSE_S)
+        if not ended:
+            logger.warning("%s: the disk is too slow to end it in order; it plays as it is", recorder.growing_path)
+        elif recorder.state.message:
+            logger.warning("%s", recorder.state.message)
+        return ended
 
     def keep_picture(self, make: Callable[[], Rendered], kind: str) -> None:
         """Write the canvas that `make` gives as PNG, with `kind` in its name; both in the background."""
@@ -156,7 +169,7 @@ def _new_path(folder: Path, kind: str, suffix: str) -> Path:
         raise UserError(f"{folder}: nothing can be kept there: {error.strerror}") from error
     stem = f"{datetime.now():%Y-%m-%d %H-%M-%S} {kind}".rstrip()
     number, name = 1, f"{stem}{suffix}"
-    while name in taken or Path(name).with_suffix(f".recording{suffix}").name in taken:
+    while name in taken or growing_path(Path(name)).name in taken:
         number += 1
         name = f"{stem} {number}{suffix}"
     return folder / name

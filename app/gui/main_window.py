@@ -26,6 +26,8 @@ from app.gui.messages import MessageBar
 from app.gui.network_panel import NetworkPanel
 from app.gui.overlay_model import OverlayModel
 from app.gui.overlay_panel import OverlayPanel
+from app.gui.plan_bar import PlanBar
+from app.gui.settings import WindowPlaces
 from app.gui.shortcut_sheet import ShortcutSheet
 from app.gui.shortcuts import groups, make_actions, translated
 from app.gui.source_bar import SourceBar
@@ -68,6 +70,7 @@ class MainWindow(QMainWindow):
         self.busy.setRange(0, 0)
         self.busy.setFixedSize(100, 12)
         self.busy.hide()
+        self.plan_bar = PlanBar()
         self._lay_out()
         self._fill_menus()
         self.sheet = ShortcutSheet(self)
@@ -89,17 +92,19 @@ class MainWindow(QMainWindow):
         left.addWidget(self.statistics)
         left.setStretchFactor(0, 1)
         left.setSizes([580, 170])
-        left.setCollapsible(0, False)
+        left.setChildrenCollapsible(False)  # its key closes a panel: one of no height would look closed to that
         whole = QSplitter(Qt.Orientation.Horizontal)
         whole.addWidget(left)
         whole.addWidget(self.controls)
         whole.setStretchFactor(0, 1)
         whole.setChildrenCollapsible(False)
         self.setCentralWidget(whole)
+        self.splitters = {"across": whole, "down": left}
         bar = self.statusBar()
         if bar is not None:
             bar.addWidget(self.busy)
             bar.addWidget(self.status["loading"])
+            bar.addWidget(self.plan_bar)
             for name in ("people", "recording", "rate", "zoom"):
                 bar.addPermanentWidget(self.status[name])
 
@@ -125,13 +130,16 @@ class MainWindow(QMainWindow):
         self.view.set_ground(theme.canvas)
         self.statistics.apply_theme(theme)
 
-    def geometry_text(self) -> str:
-        """The window's place and size, to be kept."""
-        return base64.b64encode(self.saveGeometry().data()).decode("ascii")
+    def places(self) -> WindowPlaces:
+        """Where everything is, to be kept."""
+        across, down = (_text(self.splitters[name].saveState()) for name in ("across", "down"))
+        return WindowPlaces(_text(self.saveGeometry()), across, down)
 
-    def restore_geometry_text(self, text: str) -> None:
-        """Go back to the place and size of `geometry_text`, unless it makes no sense."""
-        self.restoreGeometry(QByteArray.fromBase64(text.encode("ascii", "ignore")))
+    def restore_places(self, places: WindowPlaces) -> None:
+        """Put everything where it was, but for what makes no sense."""
+        self.restoreGeometry(_bytes(places.window))
+        for name, splitter in self.splitters.items():
+            splitter.restoreState(_bytes(getattr(places, name)))
 
     def toggle_sheet(self, shown: bool) -> None:
         """Show or hide the sheet of shortcuts, in the middle of the window."""
@@ -161,6 +169,14 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
         self.closing.emit()
         super().closeEvent(event)
+
+
+def _text(state: QByteArray) -> str:
+    return base64.b64encode(state.data()).decode("ascii")
+
+
+def _bytes(text: str) -> QByteArray:
+    return QByteArray.fromBase64(text.encode("ascii", "ignore"))
 
 
 def _stacked(*widgets: QWidget) -> QWidget:

@@ -2,12 +2,17 @@
 
 import dataclasses
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
-from app.options import describe, open_estimator
-from engine.decode import DecodeConfig
+from app.options import MIN_SCORE, describe, open_estimator
+from engine.backends.base import missing_plan
+from engine.backends.tensorrt_build import Progress
+from engine.decode_config import DecodeConfig
 from engine.estimator import Estimator
+from engine.models import find_model
 
 INPUT_SIZES: Final = (257, 321, 401, 513, 641, 801, 1025, 1345)  # offered; a settings file may hold any other
 
@@ -39,8 +44,8 @@ class Thresholds:
         distance: t, largest normalised distance of a pixel's embedding to its person.
     """
 
-    score: float = 0.15
-    person: float = 0.5
+    score: float = MIN_SCORE
+    person: float = DecodeConfig().person_threshold
     distance: float = DecodeConfig().distance_threshold
 
     def __post_init__(self) -> None:
@@ -62,8 +67,15 @@ class Thresholds:
         )
 
 
+def find_build(choice: NetworkChoice) -> Callable[[Progress], None] | None:
+    """What builds the TensorRT plan that this choice would gain from; None where it would not. Takes seconds."""
+    if choice.backend != "auto" or Path(choice.model).suffix:
+        return None
+    return missing_plan(find_model(choice.model), choice.mode, input_size=choice.input_size or None)
+
+
 def open_network(choice: NetworkChoice, thresholds: Thresholds) -> tuple[Estimator, str]:
-    """The network of this choice, warmed up, and what it is in words: "mobile on onnx cpu, input 641 px".
+    """The network of this choice, warmed up, and what it is in words: "mobile on onnx cpu int8, input 641 px".
 
     Takes seconds, the very first time a minute.
 
@@ -71,9 +83,14 @@ def open_network(choice: NetworkChoice, thresholds: Thresholds) -> tuple[Estimat
         UserError: an unknown model or back end, a missing package, a damaged file.
     """
     options = Namespace(
-        model=choice.model, backend=choice.backend, mode=choice.mode, input_size=choice.input_size or None, set=[]
+        model=choice.model,
+        backend=choice.backend,
+        precision="auto",
+        mode=choice.mode,
+        input_size=choice.input_size or None,
+        set=[],
     )
-    estimator = open_estimator(options)
+    estimator = open_estimator(options, build=False)  # the window goes on while a plan is built: `find_build`
     try:
         estimator.config = thresholds.applied_to(estimator.config)
         estimator.warmup()

@@ -14,7 +14,7 @@ class NetworkSwitch(QObject):
     """Owns the estimator in use. `infer` and `decode` are for the pipeline's threads, all else for the GUI's.
 
     Attributes:
-        choice: what runs; text: the same in words, "mobile on onnx cpu, input 641 px".
+        choice: what runs; text: the same in words, "mobile on onnx cpu int8, input 641 px".
         wanted: what was chosen last, though it may still be loading, or have failed.
 
     Signals:

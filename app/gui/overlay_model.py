@@ -30,18 +30,18 @@ class OverlayModel(QObject):
             self.changed.emit(style)
 
     def is_on(self, name: str) -> bool:
-        """Whether a layer is on, "pis" if both of its layers are, "show_scores" if scores are written."""
+        """Whether a layer is on, "pis" if both of its layers are, "show_scores" and "show_ids" if they are written."""
         if name == "pis":
             return self.style.masks and self.style.pose
         return bool(getattr(self.style, name))
 
     def switch(self, name: str, on: bool) -> None:
-        """Turn a layer, "pis" or "show_scores" on or off."""
+        """Turn a layer, "pis", "show_scores" or "show_ids" on or off."""
         self.set(**({"masks": on, "pose": on} if name == "pis" else {name: on}))
 
     def clear(self) -> None:
         """Show the plain picture."""
-        self.set(show_scores=False, **dict.fromkeys(LAYER_NAMES, False))
+        self.set(show_scores=False, show_ids=False, **dict.fromkeys(LAYER_NAMES, False))
 
     def next_keypoint(self, name: str, step: int) -> None:
         """Go to another keypoint in "skhm_keypoint" or "offset_target"; None comes between the last and the first."""

@@ -12,7 +12,7 @@ from engine.skeleton import KEYPOINT_NAMES
 from pipeline.overlays import LAYER_NAMES, OverlayStyle
 
 SWITCHES: Final = (
-    "skhm", "bhm", "offset_arrows", "offset_field", "person_map", "masks", "pose", "pis", "show_scores",
+    "skhm", "bhm", "offset_arrows", "offset_field", "person_map", "masks", "pose", "pis", "show_scores", "show_ids",
 )  # fmt: skip
 
 

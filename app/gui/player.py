@@ -25,6 +25,7 @@ from pipeline.overlays import OverlayStyle
 from pipeline.playback import Playback
 from pipeline.render import draw
 from pipeline.sources import LiveSource, SourceState
+from pipeline.tracking import same_people
 
 POLL_MS: Final = 10
 JUST_BEFORE_S: Final = 1e-4  # less than any two frames are apart
@@ -87,6 +88,7 @@ class Player(QObject):
         self.session: Session | None = None
         self.state = PlayerState()
         self.last: Rendered | None = None  # what is shown
+        self._followed: FrameResult | None = None  # as it came, with the ids of everybody found then
         self._background = background
         self._network = network
         self._style = style
@@ -246,6 +248,7 @@ class Player(QObject):
             return
         if rendered is not None:
             self.last, self._last_came_s = rendered, time.perf_counter()
+            self._followed = rendered.result
             if session.held:  # it may have been drawn before the latest toggle
                 self._redrawer.request(rendered)
             else:
@@ -272,13 +275,17 @@ class Player(QObject):
             self.redraw(ask_network=True)
 
     def _draw(self, result: FrameResult) -> ByteArray:
-        return draw(result.frame.image, result.instances, self._style, result.heads)
+        return draw(result.frame.image, result.instances, self._style, result.heads, result.identities)
 
     def _drawn_again(self, before: Rendered, ask_network: bool) -> Rendered:
         """A picture decoded and drawn with what is chosen now; in a thread of the background."""
         result = before.result
         heads = self._network.infer(result.frame.image) if ask_network or result.heads is None else result.heads
-        result = dataclasses.replace(result, heads=heads, instances=self._network.decode(heads))
+        instances, identities = self._network.decode(heads), None
+        known = self._followed
+        if known is not None and known.identities is not None and known.frame is result.frame:
+            identities = same_people(known.instances, known.identities, instances)
+        result = dataclasses.replace(result, heads=heads, instances=instances, identities=identities)
         return Rendered(result, self._draw(result))
 
     def _show_again(self, after: Rendered) -> None:

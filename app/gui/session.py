@@ -10,6 +10,7 @@ from pipeline.playback import Playback
 from pipeline.runner import Pipeline
 from pipeline.sources import LiveSource, open_source
 from pipeline.statistics import Statistics
+from pipeline.tracking import Tracker
 
 
 def open_for_window(uri: str) -> Playback | LiveSource:
@@ -36,13 +37,14 @@ class Session:
         render: Callable[[FrameResult], ByteArray],
     ) -> None:
         self.source = source
-        self.pipeline = Pipeline(source, infer, decode, render, keep_heads=True)
+        self.pipeline = Pipeline(source, infer, decode, render, keep_heads=True, track=Tracker().update)
         self.pipeline.__enter__()
         self.statistics = Statistics(self.pipeline)
         self.held = False
         self._awaited = 0  # frames that may be shown although the picture is held
         self._drained = False  # nothing old is under way: whatever comes although it is held was asked for
         self._first_index = 0  # frames with a lower one are from before a seek
+        self._sought_s: float | None = None  # where a seek went to, until its frame is there
         self._not_before_s = 0.0  # frames captured earlier are older than the user's wish to step
 
     @property
@@ -64,6 +66,7 @@ class Session:
             frame = rendered.result.frame
             if frame.index >= self._first_index and frame.t_capture_s >= self._not_before_s:
                 self._awaited = max(0, self._awaited - 1)
+                self._sought_s = None
                 self.statistics.shown(frame)
                 return rendered
         return None
@@ -72,6 +75,8 @@ class Session:
         """Hold the picture."""
         self.held, self._awaited, self._drained = True, 0, False
         self.pipeline.pause()
+        if self._sought_s is not None:  # the picture to hold is the one that was sought, not the one before
+            self.seek(self._sought_s)
 
     def resume(self) -> None:
         """Let it go on; from the beginning if it stands at the end."""
@@ -89,6 +94,7 @@ class Session:
         """Go on with the frame that a recording shows at this time; a held picture stays held, there."""
         if self.playback is not None:
             self._drained = True
+            self._sought_s = seconds
             self._first_index = self.playback.seek(seconds)
 
     def stop(self) -> None:

@@ -18,6 +18,19 @@ Values = TypeVar("Values")
 
 
 @dataclass(frozen=True, slots=True)
+class WindowPlaces:
+    """Where things are, as Qt writes it, in base64; empty for where they are by themselves.
+
+    Attributes:
+        window: its place and size. across, down: the borders between picture, controls and monitor.
+    """
+
+    window: str = ""
+    across: str = ""
+    down: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that is kept, with its default.
 
@@ -27,7 +40,6 @@ class Settings:
         recent: addresses of sources, newest first, never with a password in them.
         loop: whether files start again at their end.
         controls, monitor: whether these panels are open.
-        geometry: the window's place and size as Qt writes it, in base64.
     """
 
     theme: str = "dark"
@@ -36,7 +48,7 @@ class Settings:
     loop: bool = False
     controls: bool = True
     monitor: bool = True
-    geometry: str = ""
+    places: WindowPlaces = field(default_factory=WindowPlaces)
     network: NetworkChoice = field(default_factory=NetworkChoice)
     thresholds: Thresholds = field(default_factory=Thresholds)
     overlays: OverlayStyle = field(default_factory=OverlayStyle)

@@ -57,6 +57,7 @@ SHORTCUTS: Final = (
     Shortcut("pose", OVERLAYS, ("7",), QT_TRANSLATE_NOOP("shortcuts", "Poses (PE)"), True),
     Shortcut("pis", OVERLAYS, ("8",), QT_TRANSLATE_NOOP("shortcuts", "Poses and masks (PIS)"), True),
     Shortcut("show_scores", OVERLAYS, ("9",), QT_TRANSLATE_NOOP("shortcuts", "Scores"), True),
+    Shortcut("show_ids", OVERLAYS, ("I",), QT_TRANSLATE_NOOP("shortcuts", "Ids of people"), True),
     Shortcut("plain", OVERLAYS, ("0",), QT_TRANSLATE_NOOP("shortcuts", "No overlay at all")),
     Shortcut("next_keypoint", OVERLAYS, ("N",), QT_TRANSLATE_NOOP("shortcuts", "Next keypoint of the heat map")),
     Shortcut("last_keypoint", OVERLAYS, ("P",), QT_TRANSLATE_NOOP("shortcuts", "Keypoint before it")),

@@ -50,11 +50,18 @@ def run_window(source: str | None, quit_after_s: float | None, stats: Path | Non
     finally:
         sys.excepthook = sys.__excepthook__
         signal.signal(signal.SIGINT, before)
-    # Straight out: a network that is being compiled or a camera that does not answer cannot be interrupted, and even
-    # with nothing left to wait for, taking Qt and the compiled kernels down in Python's order crashes at times.
+    leave(130 if startup.interrupted else 0)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process straight away, once everything that must be kept is written.
+
+    A network that is being compiled or a camera that does not answer cannot be interrupted, and even with nothing left
+    to wait for, taking Qt and the compiled kernels down in Python's order crashes at times.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(130 if startup.interrupted else 0)
+    os._exit(status)
 
 
 class Splash(QWidget):
@@ -129,19 +136,18 @@ class Startup(QObject):
         """What Ctrl-C does: it may come in the middle of anything, so the window is closed only when that is done."""
         self.interrupted = True
 
-    def finish(self, stats: Path | None) -> bool:
-        """Wait for what still works and write the figures; whether nothing is left. Raises what `start` failed of."""
+    def finish(self, stats: Path | None) -> None:
+        """Wait for what still works, but not for ever, and write the figures. Raises what `start` failed of."""
         self._awake.stop()
         self._quit_timer.stop()
-        ended = self._background.close(IMPORT_WAIT_S)
+        self._background.close(IMPORT_WAIT_S)
         if self._error is not None:
             raise self._error
         if self.application is None:
-            return ended
-        ended = self.application.finish() and ended
+            return
+        self.application.finish()
         if stats is not None:
             self.application.write_figures(stats)
-        return ended
 
     def tell(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """What Qt calls for an exception in a slot, in place of ending the program."""

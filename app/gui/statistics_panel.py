@@ -89,6 +89,10 @@ class StatisticsPanel(QWidget):
             curve.setData([], [])
         self._headline.setText(self.tr("No picture yet"))
 
+    def show_paused(self) -> None:
+        """Leave the figures as they were, and say why they stand still."""
+        self._headline.setText(self.tr("Paused"))
+
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Show these figures and add them to the plot."""
         self._headline.setText(self._headline_of(snapshot))

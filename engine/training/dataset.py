@@ -17,6 +17,7 @@ from engine.coco import BadPictureError, BadPictures, Picture
 from engine.errors import UserError
 from engine.structures import ByteArray
 from engine.training.augmentation import Augmentation, degrade, random_affine, recolour, warp_image
+from engine.training.config import TrainConfig
 from engine.training.encode import Targets, encode
 from engine.training.packed import PackedList
 from engine.training.paste import can_be_pasted, paste_people
@@ -97,6 +98,20 @@ class TrainingSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
                 continue
             named = {name: torch.from_numpy(getattr(targets, name)) for name in Targets.__slots__}
             return torch.from_numpy(image), named
+
+
+def training_set(config: TrainConfig, parts: list[DataPart]) -> TrainingSet:
+    """All the samples of a run."""
+    return TrainingSet(
+        parts,
+        size=config.size,
+        stride=config.net.stride,
+        person_stride=config.net.person_stride,
+        radius=config.radius,
+        augmentation=config.augmentation,
+        seed=config.seed,
+        length=config.steps * config.batch,
+    )
 
 
 class _LoadedPart:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from engine.errors import UserError
 from engine.training.config import TrainConfig
-from engine.training.dataset import DataPart, TrainingSet
+from engine.training.dataset import DataPart, TrainingSet, training_set
 from engine.training.distributed import Group, alone
 from engine.training.journal import Tell, journal
 from engine.training.trainer import WEIGHTS, Trainer
@@ -75,16 +75,7 @@ def train(
             raise UserError(f"{resume}: is at step {trainer.step} already, the run has {config.steps}")
     if config.batch_norm == "frozen" and not trainer.frozen_norms:
         raise UserError("batch_norm frozen: no pretrained tensors bring statistics to keep; see --start")
-    data = TrainingSet(
-        parts,
-        size=config.size,
-        stride=config.net.stride,
-        person_stride=config.net.person_stride,
-        radius=config.radius,
-        augmentation=config.augmentation,
-        seed=config.seed,
-        length=config.steps * config.batch,
-    )
+    data = training_set(config, parts)
     saved, interrupted, spent = time.monotonic(), False, TimeSpent()
     with _interrupts_held() as interrupts, _one_opencv_thread(), _journal(out, trainer, data) as tell:
         for record in _steps(trainer, _loader(trainer, data), spent):

@@ -57,7 +57,7 @@ def test_tables(arguments: tuple[object, ...], call: Call, tmp_path: Path) -> No
     assert float(joint["decode_ms"]) > 0
 
     text = (out / "ablation.md").read_text(encoding="utf-8")
-    assert text.splitlines()[2].startswith("mobile on onnx cpu, input 129 px; 1 picture of labels.json. ")
+    assert text.splitlines()[2].startswith("mobile on onnx cpu int8, input 129 px; 1 picture of labels.json. ")
     tables = [[line.strip("| ").split(" | ") for line in block.splitlines()] for block in text.split("\n\n")]
     tables = [table for table in tables if len(table) > 1]
     assert [table[2][0] for table in tables] == ["joint", bhm[0]["row"], "nose"]
@@ -73,7 +73,7 @@ def test_tables(arguments: tuple[object, ...], call: Call, tmp_path: Path) -> No
     ]
 
     lines = ended.out.splitlines()
-    assert lines[0] == "mobile on onnx cpu, input 129 px; 1 picture of labels.json"
+    assert lines[0] == "mobile on onnx cpu int8, input 129 px; 1 picture of labels.json"
     short = next(line.split() for line in lines if line.startswith("joint"))
     assert short[:5] == ["joint", shown["keypoint AP"], "baseline", shown["mask AP"], "baseline"]
 

@@ -47,7 +47,7 @@ def test_tables_and_files(arguments: tuple[object, ...], coco_set: Path, call: C
     figures = json.loads(figures_file.read_text(encoding="utf-8"))
     assert list(figures) == ["images", "keypoints", "segm", "ms_per_image", "protocol", "conditions"]
     assert figures["images"] == 1
-    assert (figures["protocol"], figures["conditions"]) == ("full", "mobile on onnx cpu, input 129 px")
+    assert (figures["protocol"], figures["conditions"]) == ("full", "mobile on onnx cpu int8, input 129 px")
     assert list(figures["keypoints"]) == KEYPOINT_FIGURES
     assert list(figures["segm"]) == SEGM_FIGURES
     assert figures["ms_per_image"] > 0
@@ -55,7 +55,7 @@ def test_tables_and_files(arguments: tuple[object, ...], coco_set: Path, call: C
     assert figures["segm"]["APs"] == -1  # and is not small
 
     lines = ended.out.splitlines()
-    assert lines[0].startswith("mobile on onnx cpu, input 129 px, 1 picture, ")
+    assert lines[0].startswith("mobile on onnx cpu int8, input 129 px, 1 picture, ")
     assert lines[1].strip() == "keypoints"
     assert lines[2].split() == KEYPOINT_FIGURES
     assert lines[3].split() == [shown(value) for value in figures["keypoints"].values()]
@@ -258,13 +258,13 @@ def test_flip_and_scales_see_each_picture_several_times(
     out = tmp_path / "figures.json"
     ended = call(*arguments, "--flip", "--scales", "1", "2", "--json", out)
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out.startswith("mobile on onnx cpu, input 129 px, scales 1 2, plain and mirrored, 1 picture, ")
+    assert ended.out.startswith("mobile on onnx cpu int8, input 129 px, scales 1 2, plain and mirrored, 1 picture, ")
     assert [hw for hw, _ in seen] == [(129, 129), (129, 129), (257, 257), (257, 257)]
     for plain, mirrored in (seen[:2], seen[2:]):
         assert cv2.absdiff(plain[1], mirrored[1]).mean() > 10
         assert cv2.absdiff(plain[1], mirrored[1][:, ::-1].copy()).mean() < 3
     figures = json.loads(out.read_text(encoding="utf-8"))
-    assert figures["conditions"] == "mobile on onnx cpu, input 129 px, scales 1 2, plain and mirrored"
+    assert figures["conditions"] == "mobile on onnx cpu int8, input 129 px, scales 1 2, plain and mirrored"
     assert figures["segm"]["AP50"] == pytest.approx(1)
 
 
@@ -300,7 +300,7 @@ def test_report(arguments: tuple[object, ...], call: Call, tmp_path: Path) -> No
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "labels.json: the worst pictures" in page
     assert "a.jpg, picture 7: error " in page
-    assert "mobile on onnx cpu, input 129 px, 1 picture, " in page
+    assert "mobile on onnx cpu int8, input 129 px, 1 picture, " in page
 
 
 def test_report_on_a_full_disk(
@@ -343,12 +343,12 @@ def test_bad_target(
 def test_full_disk(arguments: tuple[object, ...], call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures are shown all the same, and the older file stays."""
 
-    def dump(*values: object, **options: object) -> None:
+    def write(*values: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     out = tmp_path / "figures.json"
     out.write_text("older")
-    monkeypatch.setattr(json, "dump", dump)
+    monkeypatch.setattr(Path, "write_text", write)
     ended = call(*arguments, "--json", out)
     assert ended.status == 2
     assert ended.error_line() == f"{out}: cannot be written: {os.strerror(errno.ENOSPC)}"

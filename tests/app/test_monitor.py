@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from app import monitor
-from app.figures import CsvLog
+from app.writing import CsvLog
 from engine.errors import UserError
 from pipeline.gpu import GpuFigures
 from pipeline.sources import open_source
@@ -69,7 +69,7 @@ def test_a_clip_runs_to_its_end_and_its_figures_are_written(call: Call, sample_c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json"]
     figures = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert (figures["source"], figures["live"], figures["displayed"]) == ("sample.mp4", False, 80)
-    assert figures["network"] == "mobile on onnx cpu, input 129 px"
+    assert figures["network"] == "mobile on onnx cpu int8, input 129 px"
     assert list(figures["stages"]) == ["capture", "infer", "decode", "render"]
     assert all(stage["fps"] > 0 and stage["p50_ms"] <= stage["p95_ms"] for stage in figures["stages"].values())
     assert figures["drops"] == {"infer": 0, "decode": 0, "render": 0, "reader": 0}
@@ -78,7 +78,7 @@ def test_a_clip_runs_to_its_end_and_its_figures_are_written(call: Call, sample_c
     assert rows["displayed"][-1] == "80"
     assert {"seconds", "infer_p95_ms", "drops_infer", "rss_mb", "threads"} < set(rows)
     lines = ended.out.splitlines()
-    assert lines[0] == "sample.mp4: mobile on onnx cpu, input 129 px"
+    assert lines[0] == "sample.mp4: mobile on onnx cpu int8, input 129 px"
     assert " fps  age " in lines[1]
     assert any(line.startswith("displayed ") and "80 frames" in line for line in lines)
     assert ended.out.isascii()

@@ -17,7 +17,9 @@ from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication, QWidget
 
 from app.gui.application import Application
+from app.gui.display import check_display
 from app.gui.shortcuts import SHORTCUTS
+from app.gui.startup import leave
 
 DEADLINE_S = 40.0
 
@@ -93,6 +95,7 @@ def drive(app: QApplication, application: Application, source: str) -> dict[str,
 
 def main() -> None:
     source, folder = sys.argv[1:]
+    check_display()
     app = QApplication(sys.argv[:1])
     application = Application(Path(folder) / "settings.toml")
     application.keeping.folder = Path(folder) / "kept"
@@ -100,6 +103,7 @@ def main() -> None:
     print(json.dumps(drive(app, application, source)))
     if not application.finish():
         raise SystemExit("something still runs")
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PyQt6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PyQt6.QtCore import QByteArray, QMimeData, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDragEnterEvent, QDropEvent
+from PyQt6.QtWidgets import QMainWindow
 from pytestqt.qtbot import QtBot
 
 from app.gui.application import Application
-from app.gui.settings import Settings, load, save
+from app.gui.main_window import MainWindow
+from app.gui.settings import Settings, WindowPlaces, load, save
 
 DEADLINE_MS = 30_000
 Start = Callable[..., Application]
@@ -62,6 +64,7 @@ def test_typed_address(still: Application, clip: Path, qtbot: QtBot) -> None:
     qtbot.keyClick(field, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: still.player.state.address == str(clip), timeout=DEADLINE_MS)
     assert field.text() == str(clip)
+    assert still.window.focusWidget() is still.window.view  # letters are commands again
 
 
 def test_what_was_chosen_is_there_again(start: Start, clip: Path, settings_path: Path, tmp_path: Path) -> None:
@@ -111,10 +114,38 @@ def test_settings_that_cannot_be_kept(
     assert "cannot be kept" in caplog.text
 
 
-def test_place_of_the_window_comes_back(settings_path: Path, request: pytest.FixtureRequest) -> None:
-    save(Settings(geometry="nonsense ☃"), settings_path)
+def test_places_that_make_no_sense(settings_path: Path, request: pytest.FixtureRequest) -> None:
+    save(Settings(places=WindowPlaces("nonsense ☃", "☃", "AAAA")), settings_path)
     app = request.getfixturevalue("application")
     assert app.window.width() > 600
+
+
+def test_places_of_window_and_panels_come_back(
+    application: Application, settings_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = application.window
+    window.show()
+    window.resize(1300, 700)
+    for splitter, sizes in zip(window.splitters.values(), ([900, 400], [430, 200]), strict=True):
+        splitter.setSizes(sizes)
+    chosen = [splitter.sizes() for splitter in window.splitters.values()]
+    window.close()
+    heights = []
+
+    def restore(self: MainWindow, state: QByteArray) -> bool:
+        restored = QMainWindow.restoreGeometry(self, state)
+        heights.append(self.height())
+        self.resize(1300, 700)  # Qt's screen for tests is not that wide
+        return restored
+
+    monkeypatch.setattr(MainWindow, "restoreGeometry", restore)
+    again = Application(settings_path)
+    again.window.show()
+    assert heights == [700]
+    assert [splitter.sizes() for splitter in again.window.splitters.values()] == chosen
+    again.window.close()
+    assert again.finish()
+    again.window.deleteLater()
 
 
 def test_closing_while_everything_is_being_opened(

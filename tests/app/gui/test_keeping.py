@@ -79,6 +79,25 @@ def test_closing_the_window_completes_the_recording(looping: Application, qtbot:
     assert frames_in(kept(app, ".mp4")[0]) >= 3
 
 
+def test_full_disk_as_the_window_closes(
+    looping: Application, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no window to say it in any more."""
+    app, close = looping, H264File.close
+
+    def fill_up(self: H264File) -> None:
+        close(self)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(H264File, "close", fill_up)
+    app.window.commands["record"].trigger()
+    qtbot.waitUntil(lambda: app.keeping.state is not None and app.keeping.state.written >= 3, timeout=DEADLINE_MS)
+    app.window.close()
+    assert app.finish()
+    assert os.strerror(errno.ENOSPC) in caplog.text
+    assert str(kept(app, ".mp4")[0]) in caplog.text
+
+
 def test_full_disk(looping: Application, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was recorded before is kept, the user is told, the picture goes on."""
     app, write, count = looping, H264File.write, []
@@ -145,7 +164,7 @@ def test_figures(still: Application, qtbot: QtBot) -> None:
     assert rows[-1]["displayed"] == "1"
 
 
-@pytest.mark.parametrize("name", ["record", "snapshot", "sheet"])
+@pytest.mark.parametrize("name", ["record", "snapshot", "sheet", "figures"])
 def test_without_a_picture(name: str, application: Application) -> None:
     application.window.commands[name].trigger()
     assert "no picture yet" in application.window.message.text

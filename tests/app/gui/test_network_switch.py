@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.application import Application
 from app.gui.network import NetworkChoice, Thresholds
 from app.gui.settings import Settings, save
-from engine.decode import DecodeConfig
+from engine.decode_config import DecodeConfig
 from engine.errors import UserError
 
 DEADLINE_MS = 30_000

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PyQt6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.gui.application import Application
@@ -87,6 +88,30 @@ def test_pause_holds_the_picture_that_is_shown(start: Start, clip: Path, qtbot: 
     for step in range(1, 5):
         app.player.step()
         wait(qtbot, lambda step=step: app.player.last.result.frame.index == first.result.frame.index + step)
+
+
+@pytest.mark.parametrize("also", ["pause", "step"])
+def test_pause_right_after_a_seek_holds_what_was_sought(also: str, start: Start, clip: Path, qtbot: QtBot) -> None:
+    """Though nothing of it has come through the pipeline yet."""
+    app = start(clip)
+    app.overlays.clear()
+    app.player.seek(1.0)
+    app.player.pause()
+    expected = 10
+    if also == "step":
+        app.player.step()
+        expected = 11
+    wait(qtbot, lambda: number(app) == expected)
+    qtbot.wait(200)
+    assert number(app) == expected
+    assert app.player.state.phase == "paused"
+
+
+def test_monitor_says_that_it_stands_still(held: Application, qtbot: QtBot) -> None:
+    """In place of how long the pause has been."""
+    qtbot.waitUntil(lambda: held.window.status["rate"].text() == "paused", timeout=DEADLINE_MS)
+    texts = [label.text() for label in held.window.statistics.findChildren(QLabel)]
+    assert "Paused" in texts
 
 
 def test_step_and_step_back(held: Application, qtbot: QtBot) -> None:

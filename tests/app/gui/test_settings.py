@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.gui.network import NetworkChoice, Thresholds
-from app.gui.settings import RECENT_KEPT, Settings, load, save, with_recent
+from app.gui.settings import RECENT_KEPT, Settings, WindowPlaces, load, save, with_recent
 from pipeline.overlays import OverlayStyle
 
 OTHER = Settings(
@@ -15,7 +15,7 @@ OTHER = Settings(
     loop=True,
     controls=False,
     monitor=False,
-    geometry="AdnQywAD",
+    places=WindowPlaces("AdnQywAD", "AAAA/w==", "AAAA"),
     network=NetworkChoice("other", "torch", "seg", 513),
     thresholds=Thresholds(0.3, 0.6, 0.25),
     overlays=OverlayStyle(skhm=True, skhm_keypoint=3, offset_target=None, masks=False, pose_opacity=0.25),

@@ -1,6 +1,7 @@
 """The table of shortcuts: each key of each line does what the line says, in the real window."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +142,18 @@ def test_letters_are_text_in_the_address(paused: Application, qtbot: QtBot) -> N
     assert paused.window.focusWidget().text() == "rs 1.mp4"
     assert not paused.keeping.recording
     assert not paused.overlays.style.skhm
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_folder_is_chosen_from_where_recordings_go(there: bool, application: Application, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    application.keeping.folder = folder / "2026"
+    (folder / "2026" if there else folder).mkdir(parents=True)
+    application.window.commands["folder"].trigger()
+    (dialog,) = application.window.findChildren(QFileDialog)
+    assert dialog.directory().absolutePath() == str(folder / "2026" if there else folder)
+    assert "recordings" in dialog.windowTitle()
+    dialog.reject()
 
 
 def test_space_ticks_the_box_that_has_the_focus(paused: Application, qtbot: QtBot) -> None:

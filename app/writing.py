@@ -1,26 +1,41 @@
-"""The figures of a running pipeline as files: JSON for the whole run, CSV with a row for each moment."""
+"""Files that commands write, and the one line where that fails: texts and JSON whole, tables that grow row by row."""
 
 import contextlib
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from engine.errors import UserError
 from engine.files import written_whole
-from pipeline.statistics import Snapshot
+
+if TYPE_CHECKING:  # those who write other files do without the pipeline
+    from pipeline.statistics import Snapshot
+
+
+@contextlib.contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn what the system says against writing `target` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8 as it is, whole or not at all. Raises UserError if that cannot be done.
+
+    What UTF-8 cannot hold, parts of some file names, is written as JSON would: a backslash, u and four digits.
+    """
+    with explained(path), written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """Write plain values as a JSON file, whole or not at all. Raises UserError if that cannot be done."""
-    try:
-        with written_whole(path) as temporary:
-            text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    write_text(path, json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class CsvLog:
@@ -32,10 +47,8 @@ class CsvLog:
 
     def __enter__(self) -> Self:
         """Begin the file, in place of an older one. Raises UserError if that cannot be done."""
-        try:
+        with explained(self._path):
             self._file = self._path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise UserError(f"{self._path}: cannot be written: {error.strerror}") from error
         return self
 
     def __exit__(
@@ -45,16 +58,14 @@ class CsvLog:
             with contextlib.suppress(OSError):  # every row has been flushed, or its failure been told
                 self._file.close()
 
-    def add(self, snapshot: Snapshot) -> None:
+    def add(self, snapshot: "Snapshot") -> None:
         """Write one row, at once. Raises UserError if that cannot be done, as on a full disk."""
         if self._file is None:
             raise RuntimeError("enter the file with `with` before adding rows")
         row = snapshot.row()
         writer = csv.DictWriter(self._file, fieldnames=list(row), lineterminator="\n")
-        try:
+        with explained(self._path):
             if self._file.tell() == 0:
                 writer.writeheader()
             writer.writerow(row)
             self._file.flush()
-        except OSError as error:
-            raise UserError(f"{self._path}: cannot be written: {error.strerror}") from error
