@@ -18,8 +18,10 @@ from engine.errors import UserError
 COMMANDS: Final = {
     "gui": "open the window on a camera, a clip or a stream (the default)",
     "run": "find everybody in clips and pictures; write annotated video and data",
+    "batch": "process many clips; survives crashes; can be resumed",
     "figure": "draw every step of the method on a picture, as in the paper's Figure 1",
     "monitor": "show how fast each stage is on a source, and what is dropped where",
+    "bench": "measure each stage alone, the pipeline, and what each way of doing it brings",
     "eval": "measure keypoint AP and person-mask AP on a COCO data set",
     "train": "train a network",
     "ablate": "measure what each switch of the decode brings, on one network and a COCO data set",
