@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DURATION := 60
 
-.PHONY: help demo test check format bench setup setup-dev clean distclean
+.PHONY: help demo test check format bench soak fuzz setup setup-dev clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo "make test       set up, then format check, lint, types, import rules and tests"
 	@echo "make check      the checks of 'make test' alone, without setting up"
 	@echo "make bench      measure the live program on a camera on loopback; DURATION=600 for longer than a minute"
+	@echo "make soak       the pipeline on a looping clip: memory, threads and file handles over DURATION seconds"
+	@echo "make fuzz       2,000 damaged clips and pictures"
 	@echo "make format     reformat the code and apply safe lint fixes"
 	@echo "make clean      remove results and caches        make distclean   also remove .venv"
 
@@ -43,6 +45,14 @@ format:
 bench: setup
 	$(BIN)/python tools/bench_live.py --duration $(DURATION)
 	$(BIN)/python tools/bench_live.py --duration $(DURATION) --window
+
+soak: DURATION := 600
+soak: setup
+	$(BIN)/python tools/soak.py --duration $(DURATION)
+	$(BIN)/python tools/soak.py --duration $(DURATION) --batch
+
+fuzz: setup
+	$(BIN)/python tools/fuzz_media.py --cases 2000
 
 clean:
 	rm -rf out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,12 +24,14 @@ class NetworkChoice:
     Attributes:
         model: a name in assets/models.toml, or the path of a .safetensors file.
         backend: one of engine.backends.base.BACKEND_NAMES.
+        precision: one of engine.models.PRECISION_NAMES.
         mode: what is looked for, see `DecodeConfig`.
         input_size: longer side of the network's input, px; 0 is the model's own.
     """
 
     model: str = "mobile"
     backend: str = "auto"
+    precision: str = "auto"
     mode: Literal["joint", "pose", "seg"] = "joint"
     input_size: int = 0
 
@@ -71,7 +73,8 @@ def find_build(choice: NetworkChoice) -> Callable[[Progress], None] | None:
     """What builds the TensorRT plan that this choice would gain from; None where it would not. Takes seconds."""
     if choice.backend != "auto" or Path(choice.model).suffix:
         return None
-    return missing_plan(find_model(choice.model), choice.mode, input_size=choice.input_size or None)
+    entry = find_model(choice.model)
+    return missing_plan(entry, choice.mode, choice.precision, input_size=choice.input_size or None)
 
 
 def open_network(choice: NetworkChoice, thresholds: Thresholds) -> tuple[Estimator, str]:
@@ -85,7 +88,7 @@ def open_network(choice: NetworkChoice, thresholds: Thresholds) -> tuple[Estimat
     options = Namespace(
         model=choice.model,
         backend=choice.backend,
-        precision="auto",
+        precision=choice.precision,
         mode=choice.mode,
         input_size=choice.input_size or None,
         set=[],

@@ -1,4 +1,4 @@
-"""Which network runs: model, back end, mode and input size, changed while the picture goes on."""
+"""Which network runs: model, back end, precision, mode and input size, changed while the picture goes on."""
 
 import dataclasses
 from typing import Any
@@ -9,10 +9,11 @@ from PyQt6.QtWidgets import QGridLayout, QLabel, QWidget
 from app.gui.controls import Choice, faint, heading
 from app.gui.network import INPUT_SIZES, NetworkChoice
 from engine.backends.base import BACKEND_NAMES
+from engine.models import PRECISION_NAMES
 
 
 class NetworkPanel(QWidget):
-    """Four lists and a line that says what runs.
+    """Lists, and a line that says what runs.
 
     Signals:
         chosen: the `NetworkChoice` the user wants; the lists follow only when it runs.
@@ -26,6 +27,7 @@ class NetworkPanel(QWidget):
         self.lists = {
             "model": Choice(self.tr("Model")),
             "backend": Choice(self.tr("Back end")),
+            "precision": Choice(self.tr("Precision")),
             "mode": Choice(self.tr("Mode")),
             "input_size": Choice(self.tr("Input size")),
         }
@@ -33,6 +35,7 @@ class NetworkPanel(QWidget):
         sizes = {self.tr("The model's own"): 0, **{self.tr("{} px").format(size): size for size in INPUT_SIZES}}
         self.lists["model"].offer({name: name for name in models})
         self.lists["backend"].offer({name: name for name in BACKEND_NAMES})
+        self.lists["precision"].offer({name: name for name in PRECISION_NAMES})
         self.lists["mode"].offer(dict(modes))
         self.lists["input_size"].offer(dict(sizes))
         self._running = faint("")

@@ -63,10 +63,10 @@ def test_picture_goes_on_until_the_new_one_is_ready(
 
 
 def test_every_list_asks_for_its_own(looping: Application, networks: Any, qtbot: QtBot) -> None:
-    for name, value in (("backend", "onnx"), ("mode", "seg"), ("input_size", 513)):
+    for name, value in (("backend", "onnx"), ("precision", "fp32"), ("mode", "seg"), ("input_size", 513)):
         choose(looping, **{name: value})
         qtbot.waitUntil(lambda: getattr(looping.network.choice, name) == value, timeout=DEADLINE_MS)  # noqa: B023
-    assert networks.asked[-1] == NetworkChoice(backend="onnx", mode="seg", input_size=513)
+    assert networks.asked[-1] == NetworkChoice(backend="onnx", precision="fp32", mode="seg", input_size=513)
 
 
 def test_failure_keeps_what_runs(looping: Application, networks: Any, qtbot: QtBot) -> None:

@@ -16,7 +16,7 @@ OTHER = Settings(
     controls=False,
     monitor=False,
     places=WindowPlaces("AdnQywAD", "AAAA/w==", "AAAA"),
-    network=NetworkChoice("other", "torch", "seg", 513),
+    network=NetworkChoice("other", "torch", "fp16", "seg", 513),
     thresholds=Thresholds(0.3, 0.6, 0.25),
     overlays=OverlayStyle(skhm=True, skhm_keypoint=3, offset_target=None, masks=False, pose_opacity=0.25),
 )
