@@ -59,7 +59,10 @@ REQUIRED_PACKAGES = (
     Package("onnx", ("onnx",), "modes pose and seg, export"),
     Package("av", ("av",), "reading and writing video"),
     Package("pycocotools", ("pycocotools",), "COCO masks and evaluation"),
+    Package("PIL", ("pillow",), "reading pictures"),
     Package("rich", ("rich",), "tables and progress"),
+    Package("psutil", ("psutil",), "load and memory in the monitor"),
+    Package("filelock", ("filelock",), "one TensorRT build at a time"),
 )
 OPTIONAL_PACKAGES = (
     Package("torch", ("torch",), "training, export, the torch back end", "requirements-train.txt"),
