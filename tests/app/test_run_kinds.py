@@ -227,11 +227,16 @@ def nobody(height: int, width: int) -> Instances:
 class Idle:
     """An estimator that finds nobody, at once."""
 
+    batch = depth = 1
+
     def warmup(self, source_hw: tuple[int, int]) -> None:
         pass
 
-    def infer(self, image: Any) -> Any:
-        return image.shape[:2]
+    def submit(self, images: Any) -> None:
+        self.under_way = [image.shape[:2] for image in images]
+
+    def collect(self) -> Any:
+        return self.under_way
 
     def decode(self, heads: Any) -> Instances:
         return nobody(*heads)
