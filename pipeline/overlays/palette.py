@@ -1,6 +1,7 @@
 """Every colour: of people, of parts of the body, of heat, of directions."""
 
 import functools
+from collections import deque
 from typing import Final
 
 import cv2
@@ -11,6 +12,9 @@ from engine.skeleton import FACE_KEYPOINTS, KEYPOINT_NAMES, NUM_KEYPOINTS
 from engine.structures import MAX_INSTANCES, ByteArray, FloatArray
 
 Colour = tuple[int, int, int]  # BGR, 0-255
+
+_SEEN_TOGETHER: Final = 10
+_OLDER: Final = 4  # how many times nearer a colour may lie to one of longer ago
 
 DARK: Final[Colour] = (24, 24, 24)
 WHITE: Final[Colour] = (255, 255, 255)
@@ -46,12 +50,16 @@ def colour_table() -> ByteArray:
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     vivid = (lab[:, 0] > 52) & (lab[:, 0] < 92) & (chroma > 45)  # seen on dark and bright clothes, unlike skin or wall
     rgb, lab = rgb[vivid], lab[vivid]
-    # Each next colour is the one farthest from all before it; whole Lab units, so that no machine rounds differently.
+    # Each next colour is the one farthest from all before it, of which the last ones count most: their numbers are
+    # seen together. Whole Lab units, so that no machine rounds differently.
     chosen = [int(np.argmin(np.abs(rgb - (0, 179, 255)).sum(axis=1)))]
-    nearest = np.full(len(rgb), np.iinfo(np.int64).max)
+    to_last: deque[npt.NDArray[np.int64]] = deque()
+    to_older = np.full(len(rgb), np.iinfo(np.int32).max, dtype=np.int64)
     while len(chosen) < MAX_INSTANCES:
-        nearest = np.minimum(nearest, ((lab - lab[chosen[-1]]) ** 2).sum(axis=1))
-        chosen.append(int(np.argmax(nearest)))
+        to_last.append(((lab - lab[chosen[-1]]) ** 2).sum(axis=1))
+        if len(to_last) > _SEEN_TOGETHER:
+            to_older = np.minimum(to_older, to_last.popleft())
+        chosen.append(int(np.argmax(np.minimum(np.minimum.reduce(to_last), _OLDER**2 * to_older))))
     table = np.zeros((MAX_INSTANCES + 1, 3), dtype=np.uint8)
     table[1:] = rgb[chosen][:, ::-1]
     table.setflags(write=False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
@@ -50,6 +51,14 @@ def test_the_first_colours_are_far_apart_and_far_from_grey() -> None:
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=2) + 1e3 * np.eye(12)
     assert distances.min() > 60
     assert np.ptp(colours, axis=1).min() > 60
+
+
+def test_numbers_near_each_other_have_colours_far_apart() -> None:
+    """People of a scene that goes on have such numbers."""
+    lab = cv2.cvtColor(colour_table()[None, 1:].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[0]
+    for index in range(1, 60):
+        earlier = lab[max(0, index - 9) : index]
+        assert np.linalg.norm(lab[index] - earlier, axis=1).min() > 35
 
 
 def test_colours_do_not_change_between_releases() -> None:
