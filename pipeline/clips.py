@@ -40,6 +40,7 @@ class _Opened(NamedTuple):
     container: InputContainer
     stream: VideoStream
     reader: PacketReader
+    upright: Upright
 
 
 class _Timed(NamedTuple):
@@ -119,7 +120,6 @@ class FileSource:
 
     def __iter__(self) -> Iterator[Frame]:
         frames = self._timed()
-        upright = Upright()
         whole = True  # whether this reading began at the beginning: else nothing can be said about the clip's length
         index = count = 0
         while index != self._max_frames:
@@ -130,7 +130,7 @@ class FileSource:
             if timed is None:
                 break
             try:
-                image = upright(timed.decoded)
+                image = self._file.upright(timed.decoded)
             except CONVERSION_ERRORS as error:
                 self._file.reader.note_damage(error)
                 continue
@@ -144,7 +144,7 @@ class FileSource:
     def _open(self) -> _Opened:
         container = open_container(self._path)
         stream = video_stream(container, self._path)
-        return _Opened(container, stream, PacketReader(container, stream))
+        return _Opened(container, stream, PacketReader(container, stream), Upright())
 
     @property
     def _file(self) -> _Opened:
@@ -183,7 +183,7 @@ class FileSource:
     def _damage(self, count: int) -> list[str]:
         """What was wrong with a clip that was read to its end: no line or one."""
         missing = containers.missing_bytes(self._path)
-        container, stream, reader = self._file
+        container, stream, reader, _ = self._file
         declared, end_s = declared_s(container, stream, self._start_s), self._clock.end_s
         if missing:
             reason = f"the file is cut off, at least {missing} bytes are missing"

@@ -121,13 +121,32 @@ def test_frames_leave_no_garbage_behind(make_clip) -> None:
     with open_source(str(make_clip("clip.mp4", count=60))) as source:
         frames = iter(source)
         next(frames)
-        gc.collect()
-        gc.disable()
-        try:
-            assert sum(1 for _ in frames) == 59
-            assert gc.collect() < 59
-        finally:
-            gc.enable()
+        assert _garbage_of(lambda: sum(1 for _ in frames)) < 59
+
+
+def test_beginning_again_leaves_no_garbage_behind(make_clip) -> None:
+    """One frame a loop would add up as well."""
+    source = open_source(str(make_clip("clip.mp4", count=3)))
+
+    def play_again() -> None:
+        for _ in range(30):
+            source.seek(0.0)
+            assert sum(1 for _ in source) == 3
+
+    with source:
+        assert sum(1 for _ in source) == 3
+        assert _garbage_of(play_again) < 30
+
+
+def _garbage_of(work) -> int:
+    """How many objects `work` leaves to the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 # ---- damaged clips
