@@ -7,9 +7,9 @@ from typing import Final
 
 from app.ablation_tables import changes, to_csv, to_markdown, to_terminal
 from app.data_set import add_data_arguments, read_data_set
-from app.options import add_model_arguments, describe, make_folder, open_estimator
+from app.options import add_model_arguments, describe, open_estimator
 from app.tables import progress_bar
-from app.writing import write_text
+from app.writing import make_folder, write_text
 from engine.ablation import GROUPS, Group, decode_all, rows_of, score_all
 from engine.decode_config import DecodeConfig
 from engine.errors import UserError

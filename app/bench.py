@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import psutil
 
-from app.doctor import processor
-from app.options import MIN_SCORE, add_model_arguments, check_target, describe, open_estimator, whole_number
+from app.machine import processor
+from app.options import MIN_SCORE, add_model_arguments, describe, open_estimator, whole_number
 from app.tables import print_table
-from app.writing import write_json
+from app.writing import check_target, write_json
 from engine import letterbox, reference
 from engine.decode_config import DecodeConfig
 from engine.errors import UserError

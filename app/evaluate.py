@@ -7,19 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.data_set import add_data_arguments, read_data_set
-from app.options import (
-    MIN_SCORE,
-    add_model_arguments,
-    check_target,
-    describe,
-    make_folder,
-    open_estimator,
-    share,
-    whole_number,
-)
+from app.options import MIN_SCORE, add_model_arguments, describe, open_estimator, share, whole_number
 from app.report import Report
 from app.tables import print_table, progress_bar
-from app.writing import explained, write_json
+from app.writing import check_target, explained, make_folder, write_json
 from engine.augmented import AugmentedEstimator
 from engine.coco import Picture
 from engine.confidence import Confidence

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from app.messages import explained_imports
-from app.options import LARGEST_INPUT, check_target, whole_number
+from app.options import LARGEST_INPUT, whole_number
 from app.plan_progress import plan_progress
+from app.writing import check_target, explained
 from engine.backends.tensorrt_build import LIBRARIES, PlanShape, find_module
 from engine.coco import read_json
 from engine.errors import UserError
@@ -81,10 +82,8 @@ def run(options: argparse.Namespace) -> int:
     suffix = "" if precision == "fp32" else f"-{precision}"
     target = options.onnx or Path(f"{Path(options.source).stem}{suffix}.onnx")
     check_target(target)
-    try:
+    with explained(target):
         print(_write_onnx(options, target, precision))
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     return 0
 
 
@@ -123,7 +122,7 @@ def _release(options: argparse.Namespace, precision: str) -> int:
     check_target(DEFAULT_REGISTRY)
     pictures = [] if options.calibrate is None else quantize.list_pictures(options.calibrate)
     metrics = None if options.metrics is None else _read_metrics(options.metrics)
-    try:
+    with explained(DEFAULT_REGISTRY):
         entry, report = export.release(
             source,
             options.release,
@@ -136,8 +135,6 @@ def _release(options: argparse.Namespace, precision: str) -> int:
         if pictures:
             entry, quantization = quantize.release_int8(entry, pictures)
             print(quantization)
-    except OSError as error:
-        raise UserError(f"{DEFAULT_REGISTRY}: cannot be written: {error.strerror}") from error
     print(f"released {entry.name}: {entry.onnx}, {entry.weights}")
     return 0
 

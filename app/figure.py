@@ -4,15 +4,8 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from app.options import (
-    MIN_SCORE,
-    add_model_arguments,
-    check_target,
-    describe,
-    open_estimator,
-    share,
-    whole_number,
-)
+from app.options import MIN_SCORE, add_model_arguments, describe, open_estimator, share, whole_number
+from app.writing import check_target
 from engine.errors import UserError
 from pipeline.figure import figure_sheet
 from pipeline.frames import Frame, FrameResult, Rendered

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.messages import explained_imports
-from app.options import DEFAULT_MODEL, LARGEST_INPUT, check_target, whole_number
+from app.options import DEFAULT_MODEL, LARGEST_INPUT, whole_number
 from app.tables import print_table
-from app.writing import write_json
+from app.writing import check_target, write_json
 from engine.errors import UserError
 from engine.letterbox import input_side
 from engine.models import find_model

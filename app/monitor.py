@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app.messages import print_warning
-from app.options import add_model_arguments, check_target, describe, open_estimator, seconds
-from app.writing import CsvLog, write_json
+from app.options import add_model_arguments, describe, open_estimator, seconds
+from app.writing import CsvLog, check_target, write_json
 from pipeline.overlays import OVERLAY_NAMES, OverlayStyle
 from pipeline.render import draw
 from pipeline.runner import Pipeline

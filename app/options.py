@@ -1,8 +1,7 @@
-"""What several commands share: options for the network, numbers with a range, and early looks at where results go."""
+"""What several commands share: options for the network, and numbers with a range."""
 
 import argparse
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -192,37 +191,3 @@ def describe(options: argparse.Namespace, estimator: Estimator) -> str:
     """What `open_estimator` opened, in words: "mobile on onnx cpu int8, input 513 px"."""
     longer_side = max(estimator.fit((estimator.input_size, estimator.input_size)).input_hw)
     return f"{options.model} on {estimator.backend.name}, input {longer_side} px"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it is there, and see that files can be written in it.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    if folder.is_file():
-        raise UserError(f"{folder}: is a file, expected a folder for the results")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot make the folder: {error.strerror}") from error
-    _try_writing(folder, folder)
-
-
-def check_target(path: Path) -> None:
-    """See that a file can be written at `path`: better before the long work than after it.
-
-    Raises:
-        UserError: it is a folder or a device, or its own folder is missing or cannot be written to.
-    """
-    if path.exists() and not path.is_file():  # a finished file is moved there: that would replace even /dev/stdout
-        raise UserError(f"{path}: is a folder or a device, expected the name of a file to write")
-    _try_writing(path.parent, path)
-
-
-def _try_writing(folder: Path, shown: Path) -> None:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{shown}: cannot be written: {error.strerror}") from error

@@ -11,9 +11,10 @@ from typing import Final
 
 from app.clip_run import ClipReport, Place, all_there, places, process_clip
 from app.inputs import INPUTS_HELP, find_inputs, result_bases
-from app.options import describe, make_folder
+from app.options import describe
 from app.run_events import Events, ForPeople, ForPrograms
 from app.run_settings import RunSettings, add_run_arguments
+from app.writing import make_folder
 from engine.errors import UserError
 from engine.estimator import Estimator
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from app.clip_run import ClipReport
+from app.messages import one_line
 from app.tables import print_table
 
 PROGRESS_EVERY_S: Final = 1.0  # between two JSON events
@@ -42,11 +43,6 @@ class Events(Protocol):
 
     def closed(self, counts: dict[str, int], advice: str) -> None:
         """All is over; `advice` says how to go on if it was interrupted."""
-
-
-def one_line(text: object) -> str:
-    """Any text in one line: file names may hold line ends and other control characters."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
 
 
 class ForPeople:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from app.messages import explained_imports, print_warning
-from app.options import make_folder, whole_number
+from app.options import whole_number
 from app.recipes import check_types, known_recipes, read_recipe, settings, what_is_wrong
+from app.writing import make_folder
 from engine.errors import UserError
 
 

@@ -1,8 +1,9 @@
-"""Files that commands write, and the one line where that fails: texts and JSON whole, tables that grow row by row."""
+"""Files that commands write, and the one line where that fails: early looks, texts and JSON whole, growing tables."""
 
 import contextlib
 import csv
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,37 @@ def explained(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, unless it is there, and see that files can be written in it.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file, expected a folder for the results")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot make the folder: {error.strerror}") from error
+    _try_writing(folder, folder)
+
+
+def check_target(path: Path) -> None:
+    """See that a file can be written at `path`: better before the long work than after it.
+
+    Raises:
+        UserError: it is a folder or a device, or its own folder is missing or cannot be written to.
+    """
+    if path.exists() and not path.is_file():  # a finished file is moved there: that would replace even /dev/stdout
+        raise UserError(f"{path}: is a folder or a device, expected the name of a file to write")
+    _try_writing(path.parent, path)
+
+
+def _try_writing(folder: Path, shown: Path) -> None:
+    with explained(shown), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def write_text(path: Path, text: str) -> None:

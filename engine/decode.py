@@ -1,6 +1,6 @@
 """Heads to Instances, in the order of the paper: Hough voting, peaks, grouping, scores, mask assignment, clustering.
 
-`engine.training.encode` is the exact mirror: ground truth to the same fields. The kernels do the work on the heads'
+`engine.encode` is the exact mirror: ground truth to the same fields. The kernels do the work on the heads'
 own grid; only the final label map has the size of the source picture.
 """
 

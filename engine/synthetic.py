@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.decode_config import DecodeConfig
+from engine.encode import Person, encode
 from engine.skeleton import EDGES, NUM_KEYPOINTS, TORSO
 from engine.structures import Heads, Letterbox
-from engine.training.encode import Person, encode
 
 STRIDE: Final = 8
 PERSON_STRIDE: Final = 4

@@ -17,10 +17,10 @@ import numpy as np
 from engine import coco, letterbox
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import encode
 from engine.evaluation import average_precision, to_results
 from engine.protocols import counted_people
 from engine.structures import Instances
-from engine.training.encode import encode
 from engine.training.people import warp_people
 
 

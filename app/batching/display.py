@@ -18,6 +18,7 @@ from app.batching.jobs import Outcome, Progress
 from app.batching.manifest import Status, Unit
 from app.batching.report import ClipSummary, counted
 from app.batching.slices import part_name
+from app.messages import one_line
 
 Counts = dict[Status, int]
 PROGRESS_EVERY_S: Final = 1.0  # between two JSON events
@@ -45,9 +46,9 @@ class Lines:
         print(standing(clips))
         for clip in clips:
             if clip.status == "quarantined":
-                print(f"  quarantined: {_visible(clip.clip)}: {clip.reason}")
+                print(f"  quarantined: {one_line(clip.clip)}: {one_line(clip.reason)}")
         for path in reports:
-            print(f"  {path}")
+            print(f"  {one_line(path)}")
 
     def __enter__(self) -> Self:
         return self
@@ -151,9 +152,9 @@ def line(unit: Unit, status: Status, outcome: Outcome, counts: Counts) -> str:
     what = {"plan": f"{unit.clip} (cut into slices)", "join": f"{unit.clip} (slices joined)"}.get(unit.kind, unit.clip)
     if unit.kind == "part":
         what = f"{unit.clip} ({part_name('', unit.part)[1:]})"
-    head = f"[{ended}/{sum(counts.values())}] {status}: {_visible(what)}"
+    head = f"[{ended}/{sum(counts.values())}] {status}: {one_line(what)}"
     if outcome.error is not None:
-        return f"{head}: attempt {unit.attempts + 1}: {outcome.error}"
+        return f"{head}: attempt {unit.attempts + 1}: {one_line(outcome.error)}"
     return f"{head}: {outcome.frames} frames, {outcome.fps:.1f} frames/s" if outcome.fps else head
 
 
@@ -170,17 +171,12 @@ def screen(progress: list[Progress | None], counts: Counts, settled: int, elapse
             continue
         frames = f"{state.frames}" if state.total is None else f"{state.frames}/{state.total}"
         rate = f"{state.frames / state.seconds:.1f}" if state.frames and state.seconds > 0 else "-"
-        table.add_row(str(number), Text(_visible(Path(state.source).name)), frames, rate)
+        table.add_row(str(number), Text(one_line(Path(state.source).name)), frames, rate)
     left = sum(count for status, count in counts.items() if status not in ("done", "quarantined"))
     parts = [f"{count} {status}" for status, count in sorted(counts.items())]
     if settled:
         parts.append(f"{_clock(left * elapsed_s / settled)} left")
     return Group(table, Text(f"{', '.join(parts)}, {_clock(elapsed_s)} so far"))
-
-
-def _visible(text: str) -> str:
-    """A name on one line, whatever it contains."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.gui.display import check_display
 from app.messages import explained_imports
+from app.writing import check_target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Open the window; returns when it is closed."""
     if options.stats is not None:
-        from app.options import check_target  # as in _seconds
-
         check_target(options.stats)
     with explained_imports("requirements-gui.txt"):
         from app.gui.startup import run_window

@@ -1,17 +1,17 @@
 """CUDA through pycuda: compiled on the user's machine, and kernels by the nvcc that this took."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.cuda.driver import CudaDriver, CudaError, Gpu, OutOfGpuMemoryError, version_text
-from engine.cuda.graphs import Graphs
+from engine.cuda.driver import CudaError, Gpu, OutOfGpuMemoryError, version_text
+from engine.cuda.nvidia_driver import NvidiaDriver
 from engine.structures import ByteArray
 
 
-class PycudaDriver(CudaDriver):
+class PycudaDriver(NvidiaDriver):
     """A `CudaDriver` on pycuda."""
 
     name = "pycuda"
@@ -32,8 +32,8 @@ class PycudaDriver(CudaDriver):
                 driver=version_text(cuda.get_driver_version()),
                 memory=device.total_memory(),
             )
-            self._graphs = Graphs()
-            self._context: Any = device.retain_primary_context()
+            super().__init__()
+            self._context = device.retain_primary_context()
         self._streams: dict[int, Any] = {}
         self._events: dict[int, Any] = {}
         self._buffers: dict[int, Any] = {}
@@ -110,28 +110,17 @@ class PycudaDriver(CudaDriver):
         with self._errors():
             kernel(*arguments, grid=grid, block=block, stream=self._streams[stream])
 
-    def capture(self, stream: int, work: Callable[[], None]) -> int | None:
-        return self._graphs.capture(stream, work)
+    def _give_back(self) -> None:
+        self._context.synchronize()
+        for buffer in self._buffers.values():
+            buffer.free()
+        for array in self._pinned:
+            array.base.free()
 
-    def replay(self, graph: int, stream: int) -> None:
-        self._graphs.replay(graph, stream)
-
-    def drop_graph(self, graph: int) -> None:
-        self._graphs.drop(graph)
-
-    def close(self) -> None:
-        if self._context is None:
-            return
-        with contextlib.suppress(CudaError), self.active():  # a GPU that has failed takes nothing back
-            self._context.synchronize()
-            for buffer in self._buffers.values():
-                buffer.free()
-            for array in self._pinned:
-                array.base.free()
+    def _release(self) -> None:
         for held in (self._buffers, self._events, self._streams, self._pinned, self._modules):
             held.clear()
         self._context.detach()
-        self._context = None
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -2,17 +2,17 @@
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.cuda.driver import CudaDriver, CudaError, Gpu, OutOfGpuMemoryError, version_text
-from engine.cuda.graphs import Graphs
+from engine.cuda.driver import CudaError, Gpu, OutOfGpuMemoryError, version_text
+from engine.cuda.nvidia_driver import NvidiaDriver
 from engine.structures import ByteArray
 
 
-class PythonDriver(CudaDriver):
+class PythonDriver(NvidiaDriver):
     """A `CudaDriver` on `cuda.bindings`."""
 
     name = "cuda-python"
@@ -24,7 +24,7 @@ class PythonDriver(CudaDriver):
         except (ImportError, OSError, RuntimeError) as error:
             raise CudaError(f"does not load: {error}") from error
         self._cuda: Any = driver
-        self._graphs = Graphs()  # which also says it best where there is no driver
+        super().__init__()  # which also says it best where there is no driver
         self._call("cuInit", 0)
         self._device = self._call("cuDeviceGet", 0)
         attribute = driver.CUdevice_attribute
@@ -39,7 +39,7 @@ class PythonDriver(CudaDriver):
             driver=version_text(self._call("cuDriverGetVersion")),
             memory=self._call("cuDeviceTotalMem", self._device),
         )
-        self._context: Any = self._call("cuDevicePrimaryCtxRetain", self._device)
+        self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
         self._closers: list[tuple[str, Any]] = []
         self._buffers: set[int] = set()
 
@@ -99,25 +99,14 @@ class PythonDriver(CudaDriver):
         addresses = np.array([value.ctypes.data for value in held], dtype=np.uint64)
         self._call("cuLaunchKernel", kernel, *grid, *block, 0, stream, addresses.ctypes.data, 0)
 
-    def capture(self, stream: int, work: Callable[[], None]) -> int | None:
-        return self._graphs.capture(stream, work)
+    def _give_back(self) -> None:
+        self._call("cuCtxSynchronize")
+        for buffer in self._buffers:
+            self._call("cuMemFree", buffer)
+        for function, handle in reversed(self._closers):
+            self._call(function, handle)
 
-    def replay(self, graph: int, stream: int) -> None:
-        self._graphs.replay(graph, stream)
-
-    def drop_graph(self, graph: int) -> None:
-        self._graphs.drop(graph)
-
-    def close(self) -> None:
-        if self._context is None:
-            return
-        with contextlib.suppress(CudaError), self.active():  # a GPU that has failed takes nothing back
-            self._call("cuCtxSynchronize")
-            for buffer in self._buffers:
-                self._call("cuMemFree", buffer)
-            for function, handle in reversed(self._closers):
-                self._call(function, handle)
-        self._context = None
+    def _release(self) -> None:
         self._call("cuDevicePrimaryCtxRelease", self._device)
 
     def _made(self, destroy: str, handle: Any) -> int:

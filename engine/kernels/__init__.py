@@ -1,4 +1,5 @@
-"""The decode's inner loops, compiled: Hough voting, peaks, grouping, scoring, mask assignment and clustering.
+"""The decode's inner loops, compiled: Hough voting, peaks, grouping, scoring, mask assignment and clustering; and
+those of the encoding, its mirror.
 
 Every function takes C-contiguous float32 arrays and plain numbers, releases the GIL and is cached on disk, so the
 decode thread runs beside inference. Coordinates are input pixels unless a name says cells; a field's cell (i, j)
@@ -16,11 +17,12 @@ _numba_config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 from engine.kernels.assignment import UNASSIGNED, assign_cells, body_centroids, body_sizes  # noqa: E402
 from engine.kernels.clusters import cluster_cells  # noqa: E402
 from engine.kernels.fields import sample  # noqa: E402
-from engine.kernels.grouping import group  # noqa: E402
+from engine.kernels.grouping import group, span  # noqa: E402
 from engine.kernels.heat import body_evidence, body_heat  # noqa: E402
 from engine.kernels.masks import label_boxes, paint  # noqa: E402
 from engine.kernels.scoring import expected_oks, peak_heights, rank  # noqa: E402
 from engine.kernels.strict import group_strict  # noqa: E402
+from engine.kernels.targets import disk_fields, mask_fields  # noqa: E402
 from engine.kernels.voting import blur, find_peaks, vote  # noqa: E402
 
 __all__ = [
@@ -32,14 +34,17 @@ __all__ = [
     "body_heat",
     "body_sizes",
     "cluster_cells",
+    "disk_fields",
     "expected_oks",
     "find_peaks",
     "group",
     "group_strict",
     "label_boxes",
+    "mask_fields",
     "paint",
     "peak_heights",
     "rank",
     "sample",
+    "span",
     "vote",
 ]

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 
 from engine import coco
 from engine.coco import BadPictureError, BadPictures, Picture
+from engine.encode import Targets, encode
 from engine.errors import UserError
 from engine.structures import ByteArray
 from engine.training.augmentation import Augmentation, degrade, random_affine, recolour, warp_image
 from engine.training.config import TrainConfig
-from engine.training.encode import Targets, encode
 from engine.training.packed import PackedList
 from engine.training.paste import can_be_pasted, paste_people
 from engine.training.people import warp_people

@@ -77,7 +77,7 @@ def losses(
 
     Args:
         heads: the raw heads of `PosePlusSegNet`, logits and px.
-        targets: the fields of `engine.training.encode.Targets`, each with a leading batch axis.
+        targets: the fields of `engine.encode.Targets`, each with a leading batch axis.
         counts: of known values (6,), from `known`.
         config: the steps of the recursion.
         radius: R, px: the unit of the short and mid offsets' errors.

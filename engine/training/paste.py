@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from engine import coco
 from engine.coco import Picture
+from engine.encode import Person, person_region
 from engine.structures import ByteArray, FloatArray
 from engine.training.augmentation import Augmentation, FloatMatrix, warp_image
-from engine.training.encode import Person, person_region
 from engine.training.people import warp_people
 
 # Who is cut out: large enough to be sharp, enough keypoints to teach something.

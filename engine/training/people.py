@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from engine import coco
 from engine.coco import BadPictureError, Picture
+from engine.encode import Person
 from engine.skeleton import EDGES, FACE_KEYPOINTS, FLIP_KEYPOINTS, NUM_KEYPOINTS, TORSO
 from engine.training.augmentation import FloatMatrix
-from engine.training.encode import Person
 
 # Limbs whose straight line lies on the body; the line from the nose to a shoulder may leave it.
 LIMBS = tuple(edge for edge in EDGES if not (edge[0] in FACE_KEYPOINTS and edge[1] not in FACE_KEYPOINTS))

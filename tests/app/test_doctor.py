@@ -1,8 +1,6 @@
 """The machine report: each part on made-up machines, and the whole on this one."""
 
 import io
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,40 +9,6 @@ from app import doctor
 from app.doctor import Finding, Package
 from engine.backends import survey
 from engine.backends.survey import Candidate
-
-X86 = """\
-processor\t: 0
-model name\t: Some CPU @ 2.00GHz
-flags\t\t: fpu sse avx2 avx512f avx512_vnni
-
-processor\t: 1
-model name\t: Another
-flags\t\t: fpu
-"""
-ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp\nModel\t\t: A board\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "model", "present", "absent"),
-    [
-        (X86, "Some CPU @ 2.00GHz", "avx512_vnni", "asimd"),
-        (ARM, "A board", "asimddp", "avx2"),
-        ("", "", None, "avx2"),
-    ],
-)
-def test_cpuinfo(text: str, model: str, present: str | None, absent: str) -> None:
-    found_model, features = doctor.parse_cpuinfo(text)
-    assert found_model == model
-    assert present is None or present in features
-    assert absent not in features
-
-
-def test_numpy_features_are_spelt_like_linux() -> None:
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        pytest.skip("needs /proc/cpuinfo to compare with")
-    _, expected = doctor.parse_cpuinfo(cpuinfo.read_text(encoding="utf-8"))
-    assert ("avx2" in doctor.numpy_cpu_features()) == ("avx2" in expected)
 
 
 def render(monkeypatch: pytest.MonkeyPatch, findings: list[Finding]) -> tuple[int, str]:
@@ -82,18 +46,9 @@ def test_missing_and_broken_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "does not load" in broken.hint
 
 
-def test_gpu_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "output_of", lambda command, timeout_s: "Card A, 1.0, 8 MiB\nCard B, 1.0, 8 MiB")
-    assert doctor.nvidia_gpus() == ["Card A, 1.0, 8 MiB", "Card B, 1.0, 8 MiB"]
-    monkeypatch.setattr(doctor, "output_of", lambda command, timeout_s: None)  # the driver does not answer
-    assert doctor.nvidia_gpus() == []
+def test_a_machine_without_a_gpu_is_told_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "nvidia_gpus", list)
     assert next(doctor.check_gpu()).state == "optional"
-
-
-def test_output_of() -> None:
-    assert doctor.output_of([sys.executable, "-c", "print(' x ')"], timeout_s=30) == "x"
-    assert doctor.output_of([sys.executable, "-c", "raise SystemExit(3)"], timeout_s=30) is None
-    assert doctor.output_of(["/no/such/program"], timeout_s=30) is None
 
 
 def test_this_machine() -> None:

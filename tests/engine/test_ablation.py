@@ -13,11 +13,11 @@ from engine import ablation, coco
 from engine.ablation import GROUPS, PARTS, Accuracy, Group, decode_all, rows_of, score_all
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import Person, encode
 from engine.evaluation import KEYPOINT_METRICS, SEGM_METRICS, average_precision, to_results
 from engine.modes import HEADS_OF_MODE
 from engine.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS
 from engine.structures import ByteArray, Heads, Letterbox
-from engine.training.encode import Person, encode
 
 SIDE = 129
 PICTURES = 12

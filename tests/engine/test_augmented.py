@@ -9,10 +9,10 @@ from engine import letterbox as letterboxes
 from engine.augmented import AugmentedEstimator, View, lay, merge
 from engine.backends.base import Backend
 from engine.decode_config import DecodeConfig
+from engine.encode import Person, encode
 from engine.estimator import Estimator
 from engine.skeleton import DIRECTED_EDGES, FLIP_KEYPOINTS
 from engine.structures import ByteArray, FloatArray, Heads, Letterbox
-from engine.training.encode import Person, encode
 
 STRIDE, PERSON_STRIDE = 8, 4
 # Where the keypoints of a person 100 px high are; the left side, which a viewer sees on the right, is drawn wider.

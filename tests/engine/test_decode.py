@@ -16,9 +16,9 @@ from engine import evaluation, letterbox
 from engine.coco import Picture
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import Person, encode
 from engine.skeleton import EDGES, TORSO
 from engine.structures import Instances, Letterbox
-from engine.training.encode import Person, encode
 from engine.training.people import warp_people
 
 Mask = npt.NDArray[np.bool_]

@@ -8,8 +8,8 @@ import pytest
 
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import Person, encode
 from engine.structures import Heads, Instances, Letterbox
-from engine.training.encode import Person, encode
 
 HW = (193, 257)
 BOX = np.array([[0.5, 0.05], [0.55, 0.03], [0.45, 0.03], [0.6, 0.05], [0.4, 0.05]])

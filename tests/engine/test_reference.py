@@ -9,9 +9,9 @@ import pytest
 from engine import reference
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import encode
 from engine.structures import Heads, Instances, Letterbox
 from engine.synthetic import PERSON_STRIDE, STRIDE, synthetic_people
-from engine.training.encode import encode
 
 HW = (193, 257)
 RULES = replace(DecodeConfig.released(), centroid="keypoints")

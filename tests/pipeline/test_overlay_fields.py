@@ -7,10 +7,10 @@ import pytest
 
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import Person, encode
 from engine.letterbox import fit
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS, RIGHT_SHOULDER
 from engine.structures import Heads, Letterbox
-from engine.training.encode import Person, encode
 from pipeline.overlays import LAYERS, FieldLayer, OverlayStyle
 from pipeline.overlays.arrows import arrows
 from pipeline.overlays.kernels import blend_cells

@@ -198,6 +198,6 @@ def test_the_screen_shows_workers_and_totals() -> None:
     console.print(screen(progress, {"done": 3, "pending": 6}, 3, 60.0))
     text = console.export_text().splitlines()
     assert text[0].split() == ["worker", "clip", "frames", "frames/s"]
-    assert text[1].split() == ["1", "a?b.mp4", "30/120", "15.0"]
+    assert text[1].split() == ["1", "a\\nb.mp4", "30/120", "15.0"]
     assert text[2].split() == ["2", "-"]
     assert text[3] == "3 done, 6 pending, 0:02:00 left, 0:01:00 so far"

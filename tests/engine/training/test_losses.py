@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.encode import Person, Targets, encode
 from engine.model import NetConfig, PosePlusSegNet
 from engine.modes import HEAD_CHANNELS
-from engine.training.encode import Person, Targets, encode
 from engine.training.losses import LossConfig, known, losses, recursion, total
 
 HW, STRIDE, PERSON_STRIDE, RADIUS = (129, 129), 8, 4, 32.0

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from engine.coco import Picture
+from engine.encode import Person, encode
 from engine.training.augmentation import Augmentation
-from engine.training.encode import Person, encode
 from engine.training.paste import LEAST_VISIBLE, can_be_pasted, hide, paste_people
 
 Annotate = Callable[..., dict[str, Any]]

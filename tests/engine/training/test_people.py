@@ -11,8 +11,8 @@ import pytest
 from pycocotools import mask as rle
 
 from engine.coco import BadPictureError, Picture
+from engine.encode import Person, encode
 from engine.skeleton import FLIP_KEYPOINTS
-from engine.training.encode import Person, encode
 from engine.training.people import draw_core, warp_people
 
 Annotate = Callable[..., dict[str, Any]]

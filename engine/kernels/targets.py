@@ -8,11 +8,13 @@ from numba import njit
 
 from engine.skeleton import DIRECTED_EDGES, NUM_EDGES, NUM_KEYPOINTS
 
+Array = Any
+
 _EDGES = np.array(DIRECTED_EDGES, dtype=np.int64)
 
 
 @njit(cache=True, nogil=True)
-def disk_fields(keypoints: Any, h: int, w: int, stride: float, radius: float) -> tuple[Any, Any, Any, Any]:
+def disk_fields(keypoints: Array, h: int, w: int, stride: float, radius: float) -> tuple[Array, Array, Array, Array]:
     """p, S, M and M's weight from (P, 17, 3) keypoints: (17, h, w), (17, 2, h, w), (32, 2, h, w), (32, h, w)."""
     maps = np.zeros((NUM_KEYPOINTS, h, w), dtype=np.float32)
     short = np.zeros((NUM_KEYPOINTS, 2, h, w), dtype=np.float32)
@@ -51,7 +53,7 @@ def disk_fields(keypoints: Any, h: int, w: int, stride: float, radius: float) ->
 
 
 @njit(cache=True, nogil=True)
-def mask_fields(keypoints: Any, sizes: Any, owner: Any, overlap: Any, stride: float) -> tuple[Any, Any]:
+def mask_fields(keypoints: Array, sizes: Array, owner: Array, overlap: Array, stride: float) -> tuple[Array, Array]:
     """L (17, 2, h, w) and its weight (17, h, w) from the owner (index of a posed person, or -1) of each cell."""
     h, w = owner.shape
     long = np.zeros((NUM_KEYPOINTS, 2, h, w), dtype=np.float32)

@@ -18,10 +18,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.kernels.grouping import span
+from engine.kernels import disk_fields, mask_fields, span
 from engine.skeleton import NUM_EDGES, NUM_KEYPOINTS
 from engine.structures import FloatArray, Heads, Letterbox
-from engine.training.fields import disk_fields, mask_fields
 
 # A mask is judged by its outline: cells within this distance of one count so many times in the person map's loss.
 OUTLINE_PX = 8

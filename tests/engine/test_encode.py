@@ -7,9 +7,9 @@ import pytest
 from engine import kernels
 from engine.decode import decode
 from engine.decode_config import DecodeConfig
+from engine.encode import OUTLINE_WEIGHT, Person, Targets, box_mean, encode, person_size
 from engine.skeleton import DIRECTED_EDGES, NUM_KEYPOINTS
 from engine.structures import Letterbox
-from engine.training.encode import OUTLINE_WEIGHT, Person, Targets, box_mean, encode, person_size
 
 HW = (65, 81)  # 9 x 11 cells at stride 8, 17 x 21 at stride 4
 STRIDE, PERSON_STRIDE, RADIUS = 8, 4, 16.0
