@@ -79,10 +79,13 @@ def test_table_of_stages(finished: Any) -> None:
     lines = finished.out.splitlines()
     start = lines.index(next(line for line in lines if line.startswith("stage ")))
     assert lines[start].split() == ["stage", "frames/s", "median", "ms", "p95", "ms", "busy"]
-    for line, stage in zip(lines[start + 1 :], ("capture", "infer", "decode", "render", "write"), strict=False):
+    stages = ("capture", "infer", "decode", "render", "write")
+    for line, stage in zip(lines[start + 1 :], stages, strict=False):
         assert line.split()[0] == stage
         assert all(float(number.rstrip("%")) >= 0 for number in line.split()[1:])
-    assert lines[start + 6].endswith(" frames/s in all, limited by infer")
+    total, _, slowest = lines[start + 6].partition(", limited by ")  # which one, a busy machine decides
+    assert total.endswith(" frames/s in all")
+    assert slowest in stages
     assert finished.out.isascii()  # no box characters in a pipe
     assert lines.count(lines[start]) == 1  # none for the picture
 
