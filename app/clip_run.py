@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from app.draining import Draining
 from app.run_settings import RunSettings
 from engine.errors import UserError
 from engine.estimator import Estimator
 from engine.structures import ByteArray
 from pipeline.addresses import redacted
-from pipeline.durations import Durations
 from pipeline.excerpt import Excerpt
-from pipeline.frames import FrameResult, Rendered
+from pipeline.frames import FrameResult
 from pipeline.presence import Presence
 from pipeline.render import draw
 from pipeline.runner import Pipeline
 from pipeline.sinks import FileSink, NdjsonWriter, PictureWriter, VideoWriter
 from pipeline.smoothing import Smoother
 from pipeline.sources import FALLBACK_FPS, FileSource, ImageSource, RecordedSource, open_source
-from pipeline.statistics import Snapshot, StageFigures, Statistics
+from pipeline.statistics import StageFigures
 from pipeline.summary import SummaryPage, SummaryPicture
 from pipeline.tables import CocoWriter, CsvWriter
 from pipeline.tracking import Tracker
@@ -54,7 +54,7 @@ class ClipReport:
         seconds: how long it took.
         warnings: one line each.
         files: what was written.
-        stages: figures of each stage, with "write" as the last.
+        stages: figures of each stage; behind those of the pipeline "write" and, of a video, "encode".
         bottleneck: which of them the others waited for.
     """
 
@@ -115,8 +115,8 @@ def process_clip(
     if clip:  # else the first frame's start-up would spoil the figures; one picture is quicker without
         estimator.warmup((part.info.height, part.info.width))
     pipeline = _pipeline(part, estimator, settings, clip)
-    run = _Drained(Statistics(pipeline))
-    finished = run.drain(pipeline, sinks, lambda done: progress(done, part.info.frame_count), stopped)
+    run = Draining(pipeline, sinks)
+    finished = run.drain(lambda done: progress(done, part.info.frame_count), stopped)
     if finished and not run.frames:
         raise UserError(f"{redacted(source)}: no frame lies in the part wanted{_length(recording)}")
     warnings = (*part.warnings, *(line for sink in sinks for line in sink.warnings))
@@ -133,7 +133,7 @@ def process_clip(
         seconds=time.perf_counter() - begin_s,
         warnings=warnings,
         files=tuple(path for path in files if path.exists()),
-        stages=run.stages(),
+        stages=run.stages,
         bottleneck=run.bottleneck,
     )
 
@@ -216,71 +216,6 @@ def _pipeline(part: RecordedSource | Excerpt, estimator: Estimator, settings: Ru
         track=Tracker().update if settings.track and clip else None,
         smooth=Smoother().update if settings.smooth and clip else None,
     )
-
-
-class _Drained:
-    """What goes by while a pipeline is drained into sinks."""
-
-    def __init__(self, statistics: Statistics) -> None:
-        self.frames = self.people = 0
-        self.identities: set[int] = set()
-        self.begin_s = self.end_s = 0.0
-        self._statistics = statistics
-        self._writing = Durations()
-        self._summary: Snapshot | None = None
-        self._write_figures: StageFigures
-
-    @property
-    def bottleneck(self) -> str:
-        """The slowest stage."""
-        name = self._summary.bottleneck if self._summary is not None else ""
-        return "write" if name == "reader" else name
-
-    def stages(self) -> dict[str, StageFigures]:
-        """Figures by stage."""
-        return {} if self._summary is None else {**self._summary.stages, "write": self._write_figures}
-
-    def drain(
-        self, pipeline: Pipeline, sinks: list[FileSink], told: Callable[[int], None], stopped: Callable[[], bool]
-    ) -> bool:
-        """Run to the end, and True; or until `stopped`: then False, and the sinks keep what they have as partial."""
-        with contextlib.suppress(_StoppedError), contextlib.ExitStack() as stack:
-            for sink in sinks:
-                stack.enter_context(sink)
-            stack.enter_context(pipeline)
-            stack.callback(self._end)  # before the threads are joined: the rates must not suffer from that
-            for rendered in pipeline:
-                begin_s = time.perf_counter()
-                for sink in sinks:
-                    sink.write(rendered)
-                end_s = time.perf_counter()
-                self._writing.add(end_s, end_s - begin_s)
-                self._count(rendered)
-                told(self.frames)
-                if stopped():
-                    raise _StoppedError
-            return True
-        return False
-
-    def _end(self) -> None:
-        self._summary = self._statistics.summary()
-        now_s = time.perf_counter()
-        self._write_figures = StageFigures.of(self._writing, now_s - self._summary.seconds, now_s)
-
-    def _count(self, rendered: Rendered) -> None:
-        result = rendered.result
-        self._statistics.shown(result.frame)
-        self.end_s = result.frame.t_media_s or 0.0
-        if not self.frames:
-            self.begin_s = self.end_s
-        self.frames += 1
-        self.people = max(self.people, len(result.instances))
-        if result.identities is not None:
-            self.identities.update(result.identities.tolist())
-
-
-class _StoppedError(Exception):
-    """Ends the sinks' blocks as an error does."""
 
 
 def _length(recording: RecordedSource) -> str:

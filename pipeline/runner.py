@@ -20,6 +20,7 @@ from pipeline.durations import Durations
 from pipeline.frames import Frame, FrameResult, IntArray, Rendered
 from pipeline.gate import Gate, Pausable
 from pipeline.lookahead import Network, pump_ahead
+from pipeline.priority import let_the_network_go_first
 from pipeline.source_base import Source
 
 STAGES: Final = ("capture", "infer", "decode", "render")
@@ -75,8 +76,7 @@ class Pipeline:
                 estimator itself, which then works on several pictures at a time: the first one comes a little later.
             decode: heads to instances in source pixels; called in one thread only.
             render: see the class. None: the canvas is the frame's own image.
-            keep_heads: see the class.
-            track, smooth: see the class; called in the decode thread, their time counts as the decode's.
+            keep_heads, track, smooth: see the class; the latter two are called in the decode thread, as its work.
         """
         self.keep_heads = keep_heads
         self.render: Callable[[FrameResult], ByteArray] = render if render is not None else _plain_image
@@ -154,10 +154,10 @@ class Pipeline:
             ("decode", lambda: _pump(self._inferred, self._step_decode, self._decoded), self._decoded.close),
             ("render", lambda: _pump(self._decoded, self._step_render, self._rendered), self._rendered.close),
         ):
-            # A camera driver can block inside a read for good; the program must be able to end all the same.
-            daemon = stage == "capture"
-            thread = threading.Thread(target=self._guard, args=(body, close), name=f"pipeline-{stage}", daemon=daemon)
-            self._threads.append(thread)
+            # A live picture should be shown before the network does the next one.
+            arguments = (body, close, stage != "infer" and not self._source.live)
+            daemon = stage == "capture"  # a camera driver can block inside a read for good, and the program must end
+            self._threads.append(threading.Thread(None, self._guard, f"pipeline-{stage}", arguments, daemon=daemon))
         for thread in self._threads:
             thread.start()
         return self
@@ -217,8 +217,10 @@ class Pipeline:
             self._error_was_read = True
             raise self._error
 
-    def _guard(self, body: Callable[[], None], close_out: Callable[[], None]) -> None:
+    def _guard(self, body: Callable[[], None], close_out: Callable[[], None], yields: bool) -> None:
         """A stage's thread: `Closed` is a normal end, any other exception stops everything and waits for the reader."""
+        if yields:
+            let_the_network_go_first()
         try:
             body()
         except Closed:

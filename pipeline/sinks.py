@@ -19,6 +19,7 @@ import cv2
 
 from engine.errors import UserError
 from pipeline.audio import AudioTrack
+from pipeline.encoding import EncodingThread
 from pipeline.frames import Rendered
 from pipeline.h264 import H264File, growing_path, video_format
 from pipeline.records import frame_record
@@ -66,19 +67,16 @@ class FileSink(abc.ABC):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        keep = False
         try:
             if exc_type is None and self.count:
-                keep = self.keeps_part
                 with self._explained():
                     self._finish()
                     self._rename()
             else:
-                keep = self.keeps_part and self.count > 0
                 with contextlib.suppress(OSError, av.FFmpegError):  # it must not hide the first error
                     self._finish()
         finally:
-            if not keep:
+            if not (self.keeps_part and self.count):
                 with contextlib.suppress(OSError):
                     self.growing_path.unlink(missing_ok=True)
 
@@ -114,9 +112,13 @@ def _place(path: Path) -> tuple[int, int]:
 
 
 class VideoWriter(FileSink):
-    """The canvases as H.264 video (MP4, MOV or Matroska); sizes as in `H264File`.
+    """The canvases as H.264 video (MP4, MOV or Matroska), encoded in a thread of its own; sizes as in `H264File`.
 
-    The first frame is at 0, the others as far behind it as in the source. Sound goes along where there is some.
+    The first frame is at 0, the others as far behind it as in the source. Sound goes along where there is some. A full
+    disk may be told with one of the next frames.
+
+    Attributes:
+        durations: how long it took to encode each frame.
     """
 
     def __init__(self, path: str | Path, info: SourceInfo, audio_of: Path | None = None) -> None:
@@ -134,13 +136,15 @@ class VideoWriter(FileSink):
         self._fps = info.fps or FALLBACK_FPS
         self._first_s: float | None = None
         self._audio = AudioTrack(audio_of) if audio_of is not None else None
-        self._file = H264File(
-            self.growing_path,
-            video_format(self.path),
-            self._fps,
-            sample_aspect=info.sample_aspect,
-            audio=self._audio,
-        )
+        video = video_format(self.path)
+        file = H264File(self.growing_path, video, self._fps, sample_aspect=info.sample_aspect, audio=self._audio)
+        self._file = EncodingThread(file)
+        self.durations = self._file.durations
+
+    @property
+    def waited_s(self) -> float:
+        """How long in all `write` has waited for the encoder."""
+        return self._file.waited_s
 
     def _write(self, rendered: Rendered) -> None:
         frame = rendered.result.frame
@@ -152,7 +156,10 @@ class VideoWriter(FileSink):
         self._file.write(rendered.canvas, time_s - self._first_s)
 
     def _finish(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        finally:
+            self.count = self._file.written
         if self._audio is not None and self._audio.warning:
             self.warnings.append(self._audio.warning)
 

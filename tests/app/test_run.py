@@ -23,6 +23,7 @@ import pytest
 from app import cli
 from app import options as app_options
 from engine.models import find_model
+from pipeline.h264 import H264File
 from pipeline.runner import Pipeline
 from pipeline.sinks import NdjsonWriter, VideoWriter
 from pipeline.sources import FileSource
@@ -79,11 +80,11 @@ def test_table_of_stages(finished: Any) -> None:
     lines = finished.out.splitlines()
     start = lines.index(next(line for line in lines if line.startswith("stage ")))
     assert lines[start].split() == ["stage", "frames/s", "median", "ms", "p95", "ms", "busy"]
-    stages = ("capture", "infer", "decode", "render", "write")
+    stages = ("capture", "infer", "decode", "render", "write", "encode")
     for line, stage in zip(lines[start + 1 :], stages, strict=False):
         assert line.split()[0] == stage
         assert all(float(number.rstrip("%")) >= 0 for number in line.split()[1:])
-    total, _, slowest = lines[start + 6].partition(", limited by ")  # which one, a busy machine decides
+    total, _, slowest = lines[start + 7].partition(", limited by ")  # which one, a busy machine decides
     assert total.endswith(" frames/s in all")
     assert slowest in stages
     assert finished.out.isascii()  # no box characters in a pipe
@@ -379,26 +380,33 @@ def test_missing_onnxruntime(
 # What goes wrong on the way.
 
 
-def failing_at(count: int, error: BaseException) -> Callable[..., None]:
-    """A sink's `_write` that fails at its `count`-th frame."""
+def failing_at(count: int, error: BaseException, write: Callable[..., None]) -> Callable[..., None]:
+    """`write` that fails at the `count`-th frame."""
     calls = iter(range(1, count + 1))
 
-    def write(self: object, rendered: object) -> None:
+    def fail(*arguments: object) -> None:
         if next(calls) == count:
             raise error
+        write(*arguments)
 
-    return write
+    return fail
 
 
-@pytest.mark.parametrize("writer", [VideoWriter, NdjsonWriter])
+@pytest.mark.parametrize(("writer", "name"), [(H264File, "write"), (NdjsonWriter, "_write")])
 def test_full_disk(
-    writer: type, sample_clip: Path, nobody: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: type,
+    name: str,
+    sample_clip: Path,
+    nobody: Path,
+    call: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(writer, "_write", failing_at(3, full))
+    monkeypatch.setattr(writer, name, failing_at(3, full, getattr(writer, name)))
     ended = call("run", sample_clip, "--out", tmp_path / "o", *SMALL)
     assert ended.status == 2
-    suffix = "mp4" if writer is VideoWriter else "ndjson"
+    suffix = "mp4" if writer is H264File else "ndjson"
     assert ended.error_line() == f"{tmp_path / 'o' / 'sample'}.{suffix}: cannot be written: {full.strerror}"
     assert names(tmp_path / "o") == ["sample.partial.mp4", "sample.partial.ndjson"]  # the two frames before
 
@@ -424,7 +432,7 @@ def test_folder_that_is_taken_away(
 
 
 def test_ctrl_c_from_a_sink(sample_clip: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(VideoWriter, "_write", failing_at(3, KeyboardInterrupt()))
+    monkeypatch.setattr(VideoWriter, "_write", failing_at(3, KeyboardInterrupt(), VideoWriter._write))
     ended = call("run", sample_clip, "--out", tmp_path, *SMALL)
     assert ended.status == 130
     assert ended.err == "interrupted\n"

@@ -193,7 +193,7 @@ def test_events_for_programs(sample_clip: Path, call: Call, tmp_path: Path, monk
     done = next(event for event in told if event["event"] == "done")
     assert (done["status"], done["frames"]) == ("partial", frames)
     assert done["files"] == [str(tmp_path / "o" / name) for name in ("cut.mp4", "cut.ndjson")]
-    assert set(done["stages"]) == {"capture", "infer", "decode", "render", "write"}
+    assert set(done["stages"]) == {"capture", "infer", "decode", "render", "write", "encode"}
     assert told[-2]["message"].endswith("gone.mp4: no such file")
     end = {key: value for key, value in told[-1].items() if key not in ("event", "time")}
     assert end == {"done": 0, "partial": 1, "interrupted": 0, "failed": 1, "left": 0}

@@ -1,10 +1,13 @@
 import logging
+import os
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from pipeline.frames import Frame, FrameResult, Rendered
+from pipeline.priority import NICENESS
 from pipeline.runner import STAGES, Pipeline
 from pipeline.smoothing import Smoother
 from pipeline.tracking import Tracker
@@ -251,6 +254,30 @@ def test_the_thread_that_enters_the_source_leaves_it(fake_source, steps) -> None
     with Pipeline(source, *steps) as pipeline:
         list(pipeline)
     assert source.events == [("enter", "pipeline-capture"), ("exit", "pipeline-capture")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a niceness for each thread")
+@pytest.mark.parametrize("live", [False, True])
+def test_the_network_goes_first_unless_each_picture_should_be_shown_soon(fake_source, steps, live) -> None:
+    niceness = {}
+
+    def noted(stage, step):
+        def run(argument):
+            niceness[stage] = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
+            return step(argument)
+
+        return run
+
+    infer, decode = steps
+    source = fake_source(5, live=live)
+    pipeline = Pipeline(
+        source, noted("infer", infer), noted("decode", decode), noted("render", lambda r: r.frame.image)
+    )
+    with pipeline:
+        list(pipeline)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    other = own if live else min(19, own + NICENESS)
+    assert niceness == {"infer": own, "decode": other, "render": other}
 
 
 def test_only_capture_is_a_daemon(fake_source, steps) -> None:
