@@ -9,7 +9,6 @@ caches and pools fill. Status 1 if anything then grows by more a minute than the
 
 import argparse
 import contextlib
-import ctypes
 import math
 import os
 import shutil
@@ -39,7 +38,6 @@ from pipeline.tracking import Tracker
 ROOT: Final = Path(__file__).resolve().parent.parent
 WARMUP_S: Final = 60.0
 ROWS: Final = 20
-GIVE_BACK_FRAMES: Final = 200
 SHORT_FRAMES: Final = 10  # of each clip of a batch
 # Most growth a minute. A leaked 720p picture every ten seconds is 17 MB a minute; a leaked thread or handle for every
 # clip or loop is several. Below that it is the allocator's noise.
@@ -113,21 +111,9 @@ def play(clip: Path, duration_s: float, input_size: int | None) -> int:
         with pipeline:
             for _ in pipeline:
                 frames += 1
-                if frames % GIVE_BACK_FRAMES == 0:
-                    give_back()
                 if time.monotonic() >= end_s:
                     return frames
     return frames
-
-
-def give_back() -> None:
-    """Let the C library return freed memory to the system, where it can (glibc).
-
-    Opening a clip again and again scatters what is freed: left alone, it keeps 70 MB of it after some minutes, and
-    then no more. What grows all the same is held by somebody.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def serve(clip: Path, duration_s: float, input_size: int | None) -> int:
