@@ -11,73 +11,33 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
-import numpy as np
 import onnx
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from engine.backends.base import Backend, whole_input
 from engine.backends.gpu_graph import load_model, to_half
 from engine.backends.onnx_backend import INPUT_FORMAT, INPUT_NAME, OnnxBackend
 from engine.backends.torch_backend import TorchBackend
-from engine.coco import read_image
 from engine.errors import UserError
 from engine.files import written_whole
 from engine.model import OFFSET_UNIT_PX, PROBABILITIES, InferenceNet, PosePlusSegNet
 from engine.models import DEFAULT_REGISTRY, ModelEntry, check_metrics, file_sha256, register
 from engine.modes import HEAD_CHANNELS, POSE_HEADS, SEG_HEADS
-from engine.structures import Heads
+from engine.parity import (
+    MAX_HALF_OFFSET_DIFFERENCE_PX,
+    MAX_HALF_PROBABILITY_DIFFERENCE,
+    MAX_OFFSET_DIFFERENCE_PX,
+    MAX_PROBABILITY_DIFFERENCE,
+    ParityReport,
+    compare,
+)
 from engine.weights import describe, load_weights, save_weights
 
 OPSET: Final = 18
-PARITY_SIZES_HW: Final = ((401, 401), (225, 401))
-# Float32 summed in another order: at most 3.2e-6 and 4e-4 px measured (mobile, ResNet-50), times thirty.
-MAX_PROBABILITY_DIFFERENCE: Final = 1e-4
-MAX_OFFSET_DIFFERENCE_PX: Final = 0.012
-# Half precision, at most 6.3e-3 and 0.92 px measured (mobile), times three or four.
-MAX_HALF_PROBABILITY_DIFFERENCE: Final = 0.025
-MAX_HALF_OFFSET_DIFFERENCE_PX: Final = 2.8
-_PICTURE: Final = DEFAULT_REGISTRY.parent / "astronaut.jpg"
-
-
-@dataclass(frozen=True, slots=True)
-class SizeParity:
-    """How far ONNX Runtime is from torch at one input size.
-
-    Attributes:
-        input_hw: (height, width) of the input, px.
-        probability_max: largest difference of a probability.
-        offset_median_px, offset_max_px: median and largest length of the difference of an offset vector, input px.
-    """
-
-    input_hw: tuple[int, int]
-    probability_max: float
-    offset_median_px: float
-    offset_max_px: float
-
-    def __str__(self) -> str:
-        height, width = self.input_hw
-        return (
-            f"{width}x{height}: probabilities differ by at most {self.probability_max:.1e}, "
-            f"offsets by {self.offset_median_px:.1e} px (median) and {self.offset_max_px:.1e} px (max)"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ParityReport:
-    """The comparison of an exported file with the network it came from, one line a size."""
-
-    path: Path
-    sizes: tuple[SizeParity, ...]
-
-    def __str__(self) -> str:
-        return "\n".join([str(self.path), *(f"  {size}" for size in self.sizes)])
 
 
 def export_onnx(net: PosePlusSegNet, path: Path, name: str) -> ParityReport:
@@ -97,8 +57,8 @@ def export_onnx(net: PosePlusSegNet, path: Path, name: str) -> ParityReport:
     with written_whole(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         with TorchBackend(net, device="cpu") as reference, OnnxBackend(temporary) as exported:
-            report = ParityReport(path, _measure_parity(reference, exported))
-        _check_parity(report, MAX_PROBABILITY_DIFFERENCE, MAX_OFFSET_DIFFERENCE_PX)
+            report = compare(path, reference, exported)
+        report.check(MAX_PROBABILITY_DIFFERENCE, MAX_OFFSET_DIFFERENCE_PX)
     return report
 
 
@@ -116,16 +76,9 @@ def export_half(source: Path, path: Path) -> ParityReport:
     with written_whole(path) as temporary:
         temporary.write_bytes(half.SerializeToString())
         with OnnxBackend(source) as reference, OnnxBackend(temporary) as exported:
-            report = ParityReport(path, _measure_parity(reference, exported))
-        _check_parity(report, MAX_HALF_PROBABILITY_DIFFERENCE, MAX_HALF_OFFSET_DIFFERENCE_PX)
+            report = compare(path, reference, exported)
+        report.check(MAX_HALF_PROBABILITY_DIFFERENCE, MAX_HALF_OFFSET_DIFFERENCE_PX)
     return report
-
-
-def _check_parity(report: ParityReport, probability: float, offset_px: float) -> None:
-    for size in report.sizes:
-        close = size.probability_max <= probability and size.offset_max_px <= offset_px
-        if not close:  # also where they are not numbers
-            raise RuntimeError(f"{report.path}: it differs from the network it was made from at {size}")
 
 
 def release(
@@ -284,32 +237,3 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _measure_parity(reference: Backend, exported: Backend) -> tuple[SizeParity, ...]:
-    picture = read_image(_PICTURE)
-    sizes = []
-    for height, width in PARITY_SIZES_HW:
-        image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        placed = whole_input((height, width))
-        sizes.append(compare_heads(reference.infer(image, placed), exported.infer(image, placed)))
-    return tuple(sizes)
-
-
-def compare_heads(expected: Heads, actual: Heads) -> SizeParity:
-    """The differences of two back ends' outputs for the same input."""
-    probabilities = [
-        np.abs(expected.keypoint_maps - actual.keypoint_maps).max(),
-        np.abs(expected.person_map - actual.person_map).max(),
-    ]
-    offsets = [
-        np.linalg.norm(getattr(expected, name) - getattr(actual, name), axis=-3).ravel()
-        for name in ("short_offsets", "mid_offsets", "mask_offsets", "centroid_offsets")
-    ]
-    lengths = np.concatenate(offsets)
-    return SizeParity(
-        input_hw=expected.letterbox.input_hw,
-        probability_max=float(max(probabilities)),
-        offset_median_px=float(np.median(lengths)),
-        offset_max_px=float(lengths.max()),
-    )

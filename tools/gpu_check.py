@@ -30,10 +30,11 @@ from engine.backends.tensorrt_build import PlanShape, build_plan, import_library
 from engine.backends.tensorrt_plan import Recipe
 from engine.coco import read_image
 from engine.errors import UserError
-from engine.export import compare_heads, export_onnx
+from engine.export import export_onnx
 from engine.model import NetConfig, PosePlusSegNet
 from engine.models import DEFAULT_REGISTRY, find_model
 from engine.modes import HEADS_OF_MODE
+from engine.parity import compare_heads
 
 TRUNKS = ("mobile", "resnet50", "resnet101", "resnet152")
 SIZES = (401, 641)

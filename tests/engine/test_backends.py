@@ -22,10 +22,10 @@ from engine.backends.base import (
 from engine.backends.onnx_backend import OnnxBackend
 from engine.backends.torch_backend import TorchBackend
 from engine.errors import UserError
-from engine.export import MAX_OFFSET_DIFFERENCE_PX, MAX_PROBABILITY_DIFFERENCE, compare_heads
 from engine.model import PosePlusSegNet
 from engine.models import ModelEntry
 from engine.modes import HEAD_CHANNELS, HEADS_OF_MODE
+from engine.parity import MAX_OFFSET_DIFFERENCE_PX, MAX_PROBABILITY_DIFFERENCE, compare_heads
 from engine.structures import ByteArray, Heads
 
 PictureMaker = Callable[[int, int], ByteArray]
