@@ -3,6 +3,7 @@
 import errno
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
@@ -14,6 +15,7 @@ from av.video.stream import VideoStream
 
 from engine.errors import UserError
 from pipeline.addresses import SCHEMES, has_login, host_of, redacted
+from pipeline.deinterlace import deinterlaced
 from pipeline.limits import LIMITS
 from pipeline.packets import Upright
 from pipeline.reconnect import Grab, LiveSource, Lost, Patience
@@ -79,16 +81,22 @@ class StreamConnection:
 
     def _decoded(self) -> Iterator[Grab]:
         upright = Upright()
+        arrived_s: deque[float] = deque()  # of the frames that are still being made whole: one, if at all
+        for frame in deinterlaced(self._frames(arrived_s)):
+            yield Grab(upright(frame), arrived_s.popleft())
+
+    def _frames(self, arrived_s: deque[float]) -> Iterator[av.VideoFrame]:
         packets: Iterator[AnyPacket[VideoStream]] = self._container.demux(self._stream)
         for packet in packets:
-            t_capture_s = time.perf_counter()
+            packet_s = time.perf_counter()
             try:
                 frames = self._stream.codec_context.decode(packet)
             except av.FFmpegError:
                 continue  # a damaged picture costs itself only; if no other follows, the source is seen to stall
             for frame in frames:
                 if not frame.is_corrupt:
-                    yield Grab(upright(frame), t_capture_s)
+                    arrived_s.append(packet_s)
+                    yield frame
 
 
 def _connect(uri: str, patience: Patience) -> InputContainer:

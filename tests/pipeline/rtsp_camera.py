@@ -10,6 +10,7 @@ import socket
 import socketserver
 import struct
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, BinaryIO, Final, Self
 
@@ -24,16 +25,22 @@ PUBLIC: Final = "Public: OPTIONS, DESCRIBE, SETUP, PLAY"
 TRANSPORT: Final = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1"
 
 
-def grey_h264(width: int, height: int, count: int = 40) -> list[list[bytes]]:
-    """The NAL units of each picture of a grey clip whose brightness, 16 + 5 n, tells the number; a key every 10th."""
+def greys(width: int = 96, height: int = 64, count: int = 40) -> list[np.ndarray]:
+    """Grey pictures whose brightness, 5 n, tells the number."""
+    return [np.full((height, width, 3), 5 * number, dtype=np.uint8) for number in range(count)]
+
+
+def h264(pictures: Sequence[np.ndarray], x264: str = "") -> list[list[bytes]]:
+    """The NAL units of each picture; a key every 10th. `x264`: more of the encoder's parameters."""
     encoder: Any = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.height, encoder.width = pictures[0].shape[:2]
+    encoder.pix_fmt = "yuv420p"
     encoder.framerate, encoder.time_base = FPS, Fraction(1, FPS)
-    encoder.options = {"tune": "zerolatency", "g": "10", "x264-params": "repeat-headers=1:sliced-threads=0"}
+    encoder.options = {"tune": "zerolatency", "g": "10", "x264-params": f"repeat-headers=1:sliced-threads=0{x264}"}
     encoder.thread_count = 1
     packets = []
-    for number in range(count):
-        frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 5 * number, dtype=np.uint8), format="bgr24")
+    for number, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
         frame.pts = number
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
@@ -41,17 +48,17 @@ def grey_h264(width: int, height: int, count: int = 40) -> list[list[bytes]]:
 
 
 class RtspCamera:
-    """Serves a grey clip over and over at `url` until it is closed.
+    """Serves a clip, grey unless another is given, over and over at `url` until it is closed.
 
     Attributes:
         stalled: set it to keep quiet with the line open.
         password: whether it asks for USER and PASSWORD.
     """
 
-    def __init__(self, password: bool = False) -> None:
+    def __init__(self, password: bool = False, pictures: list[list[bytes]] | None = None) -> None:
         self.password = password
         self.stalled = threading.Event()
-        self._pictures = grey_h264(96, 64)
+        self._pictures = pictures or h264(greys())
         self._closed = threading.Event()
         camera = self
 

@@ -13,7 +13,9 @@ from engine.errors import UserError
 from pipeline.reconnect import LiveSource, Patience, SourceState
 from pipeline.sources import open_source
 from pipeline.streams import open_stream
+from tests.odd_inputs.clips import comb, woven
 from tests.pipeline.misbehaving_camera import PASSWORD, USER
+from tests.pipeline.rtsp_camera import RtspCamera, h264
 
 WAIT_S = 30.0
 # Limits that a good connection keeps even on a busy machine, and a thread that is left behind ends soon after.
@@ -56,6 +58,19 @@ def test_frames_of_an_rtsp_stream(rtsp_camera) -> None:
     shown = [number_in(frame.image) for frame in frames]
     assert all(later > earlier for earlier, later in itertools.pairwise(shown))
     assert source.info.name == rtsp_camera.url
+
+
+def test_an_interlaced_stream_is_made_whole_one_picture_later() -> None:
+    """As old recorders of surveillance cameras send it."""
+    with (
+        RtspCamera(pictures=h264(woven(top_first=True), x264=":tff=1")) as camera,
+        open_source(camera.url, max_frames=6) as source,
+    ):
+        frames = list(source)
+    assert len(frames) == 6
+    assert max(comb(frame.image) for frame in frames) < 1
+    times_s = [frame.t_capture_s for frame in frames]
+    assert times_s == sorted(times_s)
 
 
 def test_a_stream_that_changes_size_goes_on_with_the_new_one(camera) -> None:
