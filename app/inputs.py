@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import UserError
-from pipeline.addresses import is_address
+from pipeline.addresses import is_address, redacted
 from pipeline.pictures import natural_key, picture_paths
 
 # Only for folders: a file that is named itself may be called anything.
@@ -49,8 +49,8 @@ def result_bases(sources: Sequence[str], out: Path) -> list[Path]:
 
     To some file systems A is a, so case does not tell names apart. Equal lists give equal names.
     """
-    taken: set[str] = set()
-    stems = (Path(source).resolve().stem for source in sources)
+    taken: dict[str, int] = {}
+    stems = (Path(os.path.abspath(source)).stem for source in sources)
     return [out / _free_stem(stem if stem.strip(".") else "clip", taken) for stem in stems]
 
 
@@ -82,7 +82,7 @@ def _expanded(word: str, recursive: bool) -> list[str]:
     if not os.path.lexists(word) and glob.has_magic(word):
         matches = sorted(glob.glob(word, recursive=True), key=natural_key)
         if not matches:
-            raise UserError(f"{word}: nothing matches")
+            raise UserError(f"{redacted(word)}: nothing matches")
         return [source for match in matches for source in _expanded(match, recursive)]
     if not os.path.isdir(word):
         return [word]
@@ -107,9 +107,11 @@ def _is_shown(path: Path) -> bool:
     return not path.name.startswith(".") and path.is_file()
 
 
-def _free_stem(stem: str, taken: set[str]) -> str:
-    name, number = stem, 2
+def _free_stem(stem: str, taken: dict[str, int]) -> str:
+    """`stem`, or `stem` and the first number that is free; `taken` keeps each name's next number to try."""
+    name, number = stem, taken.get(stem.casefold(), 2)
     while name.casefold() in taken:
         name, number = f"{stem}-{number}", number + 1
-    taken.add(name.casefold())
+    taken[stem.casefold()] = number
+    taken.setdefault(name.casefold(), 2)
     return name

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from app.run_settings import RunSettings, add_run_arguments
 from app.writing import make_folder
 from engine.errors import UserError
 from engine.estimator import Estimator
+from pipeline.addresses import redacted
 
 DONE, WANTING, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -95,13 +97,15 @@ class _Run:
 
     def _one(self, source: str, base: Path) -> ClipReport | None:
         """One source; None if it failed, which has been told then."""
-        self._events.started(source)
+        # An address may hold a password; the name of a file is told as it is, for programs.
+        shown = source if os.path.lexists(source) else redacted(source)
+        self._events.started(shown)
         try:
             report = process_clip(
                 source, base, self._settings, self._estimator, self._events.progress, self._stopped, self._originals
             )
         except UserError as error:
-            self._events.failed(source, error)
+            self._events.failed(shown, error)
             return None
         self._events.ended(report)
         return report

@@ -87,7 +87,7 @@ def compare_heads(expected: Heads, actual: Heads) -> SizeParity:
     lengths = np.concatenate(offsets)
     return SizeParity(
         input_hw=expected.letterbox.input_hw,
-        probability_max=float(max(probabilities)),
+        probability_max=float(np.max(probabilities)),
         offset_median_px=float(np.median(lengths)),
         offset_max_px=float(lengths.max()),
     )

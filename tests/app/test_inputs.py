@@ -120,6 +120,12 @@ def test_result_names() -> None:
     assert result_bases(sources, out) == [out / name for name in ("a", "a-2", "a-2-2", "A-3", "b")]
 
 
+def test_a_link_gives_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "real-0001.mp4").touch()
+    (tmp_path / "door.mp4").symlink_to("real-0001.mp4")
+    assert result_bases([str(tmp_path / "door.mp4")], Path("o")) == [Path("o/door")]
+
+
 def test_results_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for source in ("../../etc/passwd", "/", "..", ".", "a/../..", "/etc/..mp4"):

@@ -17,11 +17,16 @@ ADDRESSES = (
     f"rtsp:/{USER}:{PASSWORD}@127.0.0.1/typed/wrong",
     f"ftp://{USER}:{PASSWORD}@127.0.0.1/clip.mp4",
 )
+LIKE_A_GLOB = f"rtsp:/{USER}:{PASSWORD}@127.0.0.1/typed/wrong?ch=1"
 
 
 @pytest.mark.parametrize(
     ("command", "address"),
-    [*(("run", address) for address in ADDRESSES), *(("figure", address) for address in ADDRESSES[2:])],
+    [
+        *(("run", address) for address in (*ADDRESSES, LIKE_A_GLOB)),
+        *(("run for programs", address) for address in (*ADDRESSES, LIKE_A_GLOB)),
+        *(("figure", address) for address in ADDRESSES[2:]),
+    ],
 )
 def test_no_command_shows_it(
     command: str, address: str, call: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -29,9 +34,10 @@ def test_no_command_shows_it(
     caplog.set_level(logging.DEBUG)
     arguments: dict[str, tuple[object, ...]] = {
         "run": (address, "--out", tmp_path, "--input-size", 65),
+        "run for programs": (address, "--out", tmp_path, "--input-size", 65, "--log-json"),
         "figure": (address, "--out", tmp_path / "sheet.png", "--input-size", 65),
     }
-    ended = call(command, *arguments[command])
+    ended = call(command.split(maxsplit=1)[0], *arguments[command])
     written = "".join(path.read_text(errors="replace") + path.name for path in tmp_path.rglob("*") if path.is_file())
     shown = ended.out + ended.err + caplog.text + written
     assert ended.status == 2

@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.model import PosePlusSegNet
 from engine.models import ModelEntry
 from engine.modes import HEAD_CHANNELS, HEADS_OF_MODE
-from engine.parity import MAX_OFFSET_DIFFERENCE_PX, MAX_PROBABILITY_DIFFERENCE, compare_heads
+from engine.parity import MAX_OFFSET_DIFFERENCE_PX, MAX_PROBABILITY_DIFFERENCE, ParityReport, compare_heads
 from engine.structures import ByteArray, Heads
 
 PictureMaker = Callable[[int, int], ByteArray]
@@ -129,6 +129,11 @@ def test_compare_heads_measures_vectors_and_probabilities(backend: Backend, make
     assert parity.offset_max_px == pytest.approx(5, abs=1e-3)
     assert parity.offset_median_px == 0
     assert parity.probability_max == pytest.approx(0.25, abs=1e-6)
+    ParityReport(Path("a.onnx"), (parity,)).check(0.3, 5.1)
+    values["person_map"][0, 0] = np.nan
+    broken = compare_heads(heads, Heads(**values, stride=heads.stride, letterbox=heads.letterbox))
+    with pytest.raises(RuntimeError, match=r"a\.onnx: it differs"):
+        ParityReport(Path("a.onnx"), (broken,)).check(0.3, 5.1)
 
 
 def test_results_stay_what_they_were(backend: Backend, make_picture: PictureMaker) -> None:
