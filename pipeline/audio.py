@@ -70,17 +70,24 @@ class AudioTrack:
         self._source, self._output = source, output
         if _can_be_kept(source):
             self._target = output.add_stream_from_template(source)
-            self._packets = self._kept(start_s)
+            self._packets = _rising(self._kept(start_s))
         else:
             self._target = _aac_stream(output, source)
-            self._packets = self._encoded(start_s)
+            self._packets = _rising(self._encoded(start_s))
         self._step()
 
     def write_until(self, end_s: float) -> None:
-        """Write what begins before `end_s` in the written file. Raises what writing does, as on a full disk."""
+        """Write what begins before `end_s` in the written file, up to what that cannot take.
+
+        Raises what writing does, as on a full disk.
+        """
         while self._next is not None and self._next.time_s < end_s and self._output is not None:
-            self._output.mux_one(self._next.packet)
-            self._step()
+            try:
+                self._output.mux_one(self._next.packet)
+            except (av.error.ArgumentError, av.error.InvalidDataError) as error:  # not what a full disk says
+                self._end(error)
+            else:
+                self._step()
 
     def finish(self, end_s: float) -> None:
         """Write the rest up to `end_s`; nothing follows."""
@@ -153,6 +160,16 @@ class AudioTrack:
         for packet in packets:
             if packet.pts is not None and packet.pts >= 0:  # the encoder's own run-up lies before
                 yield _Timed(packet, float(packet.pts * packet.time_base))
+
+
+def _rising(packets: Iterator[_Timed]) -> Iterator[_Timed]:
+    """Those behind all before them: sound may overlap a little where clips were joined, which no file takes."""
+    last_ticks = -1
+    for timed in packets:
+        ticks = timed.packet.dts
+        if ticks is not None and ticks > last_ticks:
+            last_ticks = ticks
+            yield timed
 
 
 class _Clock:

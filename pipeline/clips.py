@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
@@ -55,6 +55,7 @@ class FileSource:
 
     Attributes:
         duration_s: how long the clip plays as far as its header says; None if it does not.
+        passed: called for each frame that is read only on the way to where `seek` wants to go.
     """
 
     live: Literal[False] = False
@@ -63,12 +64,17 @@ class FileSource:
         """Reads the header and the first frame. Raises UserError if there is none."""
         self.warnings: list[str] = []
         self.duration_s: float | None = None
+        self.passed: Callable[[], None] = lambda: None
         self._path = path
         self._max_frames = max_frames
         self._start_s: float | None = None  # the first frame's stamp
         self._target_s: float | None = None  # where `seek` wants to go
         self._opened: _Opened | None = None
-        self.info = self._probe()
+        self._interlaced = False  # whether a frame was so far
+        try:
+            self.info = self._probe()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read any more: {error.strerror}") from error
 
     def _probe(self) -> SourceInfo:
         with open_container(self._path) as container:
@@ -120,7 +126,7 @@ class FileSource:
 
     def __iter__(self) -> Iterator[Frame]:
         frames = self._timed()
-        whole = True  # whether this reading began at the beginning: else nothing can be said about the clip's length
+        whole = True  # whether this reading began at the beginning: else the clock may be wrong about the clip's length
         index = count = 0
         while index != self._max_frames:
             if self._target_s is not None:
@@ -138,8 +144,7 @@ class FileSource:
             index, count = index + 1, count + 1
         else:
             return
-        if whole:
-            self._note_damage(count)
+        self._note_damage(count, whole)
 
     def _open(self) -> _Opened:
         container = open_container(self._path)
@@ -155,8 +160,13 @@ class FileSource:
     def _timed(self) -> Iterator[_Timed]:
         """The frames from where the reader stands."""
         self._clock = MediaClock(self.info.fps or FALLBACK_FPS, self._start_s)
-        for decoded in deinterlaced(self._file.reader.frames()):
+        for decoded in deinterlaced(self._decoded()):
             yield _Timed(decoded, self._clock.seconds(decoded))
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        for frame in self._file.reader.frames():
+            self._interlaced = self._interlaced or frame.interlaced_frame
+            yield frame
 
     def _timed_from(self, target_s: float) -> Iterator[_Timed]:
         """The frame shown at `target_s` and those after it."""
@@ -166,30 +176,53 @@ class FileSource:
             except (av.FFmpegError, OverflowError):  # the latter where the file's times are absurd
                 break
             frames = self._timed()
-            first = next(frames, None)
-            if first is not None and first.time_s <= target_s + _SAME_TIME_S:
-                return _leave_out_before(target_s, itertools.chain((first,), frames))
+            begin = list(itertools.islice(frames, 1))
+            if begin and begin[0].time_s > 0 and self._interlaced:
+                # The frame wanted is made whole with the one before it, as where all is read: it cannot be the first.
+                begin = [*begin, *itertools.islice(frames, 1)][1:]
+            if begin and begin[0].time_s <= target_s + _SAME_TIME_S:
+                return self._leave_out_before(target_s, itertools.chain(begin, frames))
         # The file has no times, or no way to them: everything from the beginning is decoded, which may take a while.
         self._file.container.close()
         self._opened = self._open()
-        return _leave_out_before(target_s, self._timed())
+        return self._leave_out_before(target_s, self._timed())
 
-    def _note_damage(self, count: int) -> None:
+    def _leave_out_before(self, target_s: float, frames: Iterator[_Timed]) -> Iterator[_Timed]:
+        """Begin with the last frame that is not after `target_s`, or with the first one if there is none."""
+        shown: _Timed | None = None
+        for timed in frames:
+            if timed.time_s > target_s + _SAME_TIME_S:
+                if shown is not None:
+                    yield shown
+                yield timed
+                yield from frames
+                return
+            if shown is not None:
+                self.passed()
+            shown = timed
+        if shown is not None:
+            yield shown
+
+    def _note_damage(self, count: int, whole: bool) -> None:
         """Add a line to the warnings if something was wrong with a clip that was read to its end."""
-        for line in self._damage(count):
-            if line not in self.warnings:  # played in a loop, it ends more than once
+        for line in self._damage(count, whole):
+            # Played in a loop, it ends more than once; and from another place on, the same damage reads otherwise.
+            if line not in self.warnings and (whole or not self.warnings):
                 self.warnings.append(line)
 
-    def _damage(self, count: int) -> list[str]:
-        """What was wrong with a clip that was read to its end: no line or one."""
-        missing = containers.missing_bytes(self._path)
+    def _damage(self, count: int, whole: bool) -> list[str]:
+        """What was wrong with a clip of which `count` frames were read, up to its end: no line or one."""
+        try:
+            missing = containers.missing_bytes(self._path)
+        except OSError as error:  # what was read came from a file that was moved away or locked since
+            return [f"{self._path}: the clip cannot be read any more after {count} frames: {error.strerror}"]
         container, stream, reader, _ = self._file
         declared, end_s = declared_s(container, stream, self._start_s), self._clock.end_s
         if missing:
             reason = f"the file is cut off, at least {missing} bytes are missing"
         elif reader.ended_badly:
             reason = reader.reason
-        elif declared is not None and declared - end_s > EARLY_END_S:
+        elif whole and declared is not None and declared - end_s > EARLY_END_S:
             reason = f"{end_s:.1f} s of {declared:.1f} s can be read"
         elif reader.bad_count:
             return [f"{self._path}: {count} frames were read, {reader.bad_count} damaged left out: {reader.reason}"]
@@ -198,19 +231,5 @@ class FileSource:
             return [f"{self._path}: {count} frames were read, some may show damage: {beside}"]
         else:
             return []
-        return [f"{self._path}: the clip ends early after {count} frames: {reason}"]
-
-
-def _leave_out_before(target_s: float, frames: Iterator[_Timed]) -> Iterator[_Timed]:
-    """Begin with the last frame that is not after `target_s`, or with the first one if there is none."""
-    shown: _Timed | None = None
-    for timed in frames:
-        if timed.time_s > target_s + _SAME_TIME_S:
-            if shown is not None:
-                yield shown
-            yield timed
-            yield from frames
-            return
-        shown = timed
-    if shown is not None:
-        yield shown
+        after = f" after {count} frames" if whole else ""
+        return [f"{self._path}: the clip ends early{after}: {reason}"]

@@ -5,11 +5,14 @@ say how long they should be, so a look at a few headers tells the two apart.
 """
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 _EBML_ID = b"\x1a\x45\xdf\xa3"
 _SEGMENT_ID = b"\x18\x53\x80\x67"
+# A day in pieces of half a second has a third of that; one gigabyte of empty boxes has 130 times as many.
+_MOST_BOXES: Final = 1_000_000
 
 
 def missing_bytes(path: Path) -> int:
@@ -33,25 +36,25 @@ def missing_bytes(path: Path) -> int:
 def is_unfinished_mp4(path: Path) -> bool:
     """Whether `path` is an MP4/MOV without its index (moov): the recorder never got to write it, or it was cut off."""
     with path.open("rb") as file:
-        return file.read(12)[4:8] == b"ftyp" and b"moov" not in [kind for kind, _ in _mp4_boxes(file)]
+        return file.read(12)[4:8] == b"ftyp" and all(kind != b"moov" for kind, _ in _mp4_boxes(file))
 
 
-def _mp4_boxes(file: BinaryIO) -> list[tuple[bytes, int]]:
+def _mp4_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """The type and the declared end, in bytes, of each outermost box that begins inside the file."""
-    boxes: list[tuple[bytes, int]] = []
     start = 0
-    while True:
+    for _ in range(_MOST_BOXES):
         file.seek(start)
         header = file.read(16)
         if len(header) < 8 or not header[4:8].isalnum():  # the end, or something that is no box behind the last one
-            return boxes
+            return
         size = int.from_bytes(header[:4], "big")
         if size == 1 and len(header) == 16:
             size = int.from_bytes(header[8:], "big")
         if size < 8:  # 0: reaches to the end of the file, however long that is
-            return [*boxes, (header[4:8], start)]
+            yield header[4:8], start
+            return
         start += size
-        boxes.append((header[4:8], start))
+        yield header[4:8], start
 
 
 def _mp4_end(file: BinaryIO) -> int:

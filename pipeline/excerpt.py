@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
 
+from pipeline.clips import FileSource
 from pipeline.frames import Frame
 from pipeline.source_base import RecordedSource, SourceInfo
 
@@ -48,10 +49,20 @@ class Excerpt:
 
     live: Literal[False] = False
 
-    def __init__(self, source: RecordedSource, cut: Cut) -> None:
-        """Wraps `source`, which nobody else may use any more."""
+    def __init__(self, source: RecordedSource, cut: Cut, passed: Callable[[], None] = lambda: None) -> None:
+        """Wraps `source`, which nobody else may use any more.
+
+        Args:
+            source: the recording.
+            cut: which part of it.
+            passed: called for each frame that is read but left out, by whoever iterates: nothing else shows that it
+                goes on, for hours where a long recording lets nobody seek.
+        """
         self._source = source
         self._cut = cut
+        self._passed = passed
+        if isinstance(source, FileSource):  # the others are anywhere at once
+            source.passed = passed
         self.info = _info(source, cut)
 
     @property
@@ -81,15 +92,17 @@ class Excerpt:
 
     def _chosen(self) -> Iterator[Frame]:
         cut = self._cut
-        passed, due_s = 0, cut.start_s
+        inside, due_s = 0, cut.start_s
         for frame in self._source:
             time_s = frame.time_s
             if time_s >= cut.end_s - _SAME_TIME_S:
                 return
             if time_s < cut.start_s - _SAME_TIME_S:  # the frame that is still shown at the start, and a file's run-up
+                self._passed()
                 continue
-            passed += 1
-            if (passed - 1) % cut.every_frames or time_s < due_s - _SAME_TIME_S:
+            inside += 1
+            if (inside - 1) % cut.every_frames or time_s < due_s - _SAME_TIME_S:
+                self._passed()
                 continue
             if cut.every_s:
                 steps = math.floor((time_s - cut.start_s + _SAME_TIME_S) / cut.every_s) + 1

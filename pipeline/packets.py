@@ -4,6 +4,7 @@ Read in this order by `pipeline.clips.FileSource`: `open_container`, `video_stre
 `Upright`.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -55,8 +56,9 @@ def open_container(path: Path) -> InputContainer:
     except av.error.ExitError as error:
         raise UserError(f"{path}: its header cannot be read within {LIMITS.open_s:g} s") from error
     except (av.FFmpegError, OSError, UnicodeError) as error:
-        if containers.is_unfinished_mp4(path):
-            raise UserError(f"{path}: the recording was cut off, its index (moov atom) is missing") from error
+        with contextlib.suppress(OSError):  # it was moved away or locked: libav's words say so
+            if containers.is_unfinished_mp4(path):
+                raise UserError(f"{path}: the recording was cut off, its index (moov atom) is missing") from error
         # What libav says to a format that is not in the list would help nobody.
         reason = "" if isinstance(error, av.error.ArgumentError) else f": {getattr(error, 'strerror', None) or error}"
         raise UserError(f"{path}: neither a video nor a picture that can be read{reason}") from error
@@ -228,6 +230,7 @@ class MediaClock:
         self._interval_s = 1 / fps
         self._shift_s = None if start_s is None else -start_s
         self._last_s = -self._interval_s
+        self._gap_s = LIMITS.longest_s  # the first frame may be one from anywhere in the file
         self.end_s = 0.0
 
     def seconds(self, frame: av.VideoFrame) -> float:
@@ -236,9 +239,10 @@ class MediaClock:
         if (stamp := stamp_s(frame)) is None:
             self._last_s = due_s
         else:
-            if self._shift_s is None or not _SHORTEST_STEP_S < stamp + self._shift_s - self._last_s <= LIMITS.gap_s:
+            if self._shift_s is None or not _SHORTEST_STEP_S < stamp + self._shift_s - self._last_s <= self._gap_s:
                 self._shift_s = due_s - stamp
             self._last_s = stamp + self._shift_s
+        self._gap_s = LIMITS.gap_s
         self.end_s = self._last_s + self._interval_s
         return self._last_s
 

@@ -120,8 +120,9 @@ class FolderSource:
             try:
                 yield place, read_picture(self._paths[place])
             except UserError as error:
-                if str(error) not in self.warnings:  # played in a loop, it comes by again
-                    self.warnings.append(f"{error}; left out")
+                line = f"{error}; left out"
+                if line not in self.warnings:  # played in a loop, it comes by again
+                    self.warnings.append(line)
 
 
 def picture_paths(folder: Path) -> list[Path]:

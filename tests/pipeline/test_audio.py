@@ -182,6 +182,31 @@ def test_damaged_sound_costs_only_itself(make_talkie, written, monkeypatch) -> N
     assert sink.warnings == [f"{clip}: the sound is missing or ends early: Invalid data found when processing input"]
 
 
+@pytest.fixture
+def overlapping(make_talkie):
+    """Two clips in one file, one behind the other; the sound of the second begins before that of the first ends."""
+    first = make_talkie("a.ts")
+    second = make_talkie("b.ts", begin_s=SECONDS, sound_from_s=SECONDS - 0.03)
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    return first
+
+
+def test_sound_that_overlaps_where_clips_were_joined(overlapping, written) -> None:
+    path, sink = written(overlapping)
+    _, begins, end_s = sound_of(path)
+    assert sink.warnings == []
+    assert len(video_times(path)) == 2 * SECONDS * FPS
+    assert begins == pytest.approx([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], abs=0.06)
+    assert end_s == pytest.approx(2 * SECONDS, abs=0.1)
+
+
+def test_sound_that_the_file_does_not_take_ends_and_the_pictures_go_on(overlapping, written, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.audio._rising", lambda packets: packets)
+    path, sink = written(overlapping)
+    assert len(video_times(path)) == 2 * SECONDS * FPS
+    assert sink.warnings == [f"{overlapping}: the sound is missing or ends early: Invalid argument"]
+
+
 def test_the_clip_is_let_go_of(make_talkie, written) -> None:
     _, sink = written(make_talkie("a.mp4"))
     assert sink._audio._input is None

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engine.errors import UserError
 from pipeline.clips import FileSource
 from pipeline.sources import SourceInfo, open_source
 
@@ -271,7 +272,9 @@ def sought(source, seconds):
 @pytest.mark.parametrize("number", [0, 1, 5, 9, 19])
 def test_the_frame_that_was_sought_comes_next(make_clip, number_in, name, number) -> None:
     codec = "mjpeg" if name in ("clip.avi", "clip.mjpeg") else "libx264"
-    frames = sought(open_source(str(make_clip(name, count=20, codec=codec))), number / 25)
+    source = open_source(str(make_clip(name, count=20, codec=codec)))
+    frames = sought(source, number / 25)
+    assert source.warnings == []
     assert [number_in(frame.image) for frame in frames] == list(range(number, 20))
     assert [frame.t_media_s for frame in frames] == pytest.approx([n / 25 for n in range(number, 20)], abs=1e-3)
     assert [frame.index for frame in frames] == list(range(20 - number))
@@ -306,6 +309,38 @@ def test_a_clip_without_times_is_read_from_its_beginning(make_clip, number_in) -
     assert [number_in(frame.image) for frame in frames] == list(range(6, 20))
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_place_more_than_a_day_from_the_beginning(make_clip, name) -> None:
+    times_s = [number * 1800.0 for number in range(60)]
+    frames = sought(open_source(str(make_clip(name, count=60, times_s=times_s))), 90_000.0)
+    assert [frame.t_media_s for frame in frames] == times_s[50:]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])
+def test_an_interlaced_picture_is_the_same_from_anywhere(tmp_path, name) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        options = {"x264-params": "tff=1:keyint=5:scenecut=0", "preset": "ultrafast"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        still = np.kron(np.random.default_rng(0).integers(0, 256, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        for number in range(20):
+            moving = np.roll(still, 4 * number, axis=1)
+            moving[1::2] = np.roll(moving[1::2], 2, axis=1)  # the lower half picture comes later
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moving, format="bgr24")))
+        container.mux(stream.encode(None))
+    source = open_source(str(path))
+    with source:
+        whole = list(source)
+    for number in (0, 1, 5, 6, 10, 15, 19):
+        with source:
+            source.seek(number / 25)
+            found = list(source)
+        assert len(found) == 20 - number
+        for frame, expected in zip(found, whole[number:], strict=True):
+            np.testing.assert_array_equal(frame.image, expected.image)
+
+
 def test_how_long_a_clip_plays(make_clip) -> None:
     for name in ("clip.mp4", "clip.mkv", "clip.avi"):
         codec = "mjpeg" if name == "clip.avi" else "libx264"
@@ -324,3 +359,82 @@ def test_a_cut_clip_that_is_played_twice_is_reported_once(make_clip) -> None:
         source.seek(0.1)
         list(source)
     assert len(source.warnings) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.2, 99.0])
+def test_a_cut_clip_is_reported_from_any_place_on(make_clip, seconds) -> None:
+    path = make_clip("clip.mkv", count=40)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = open_source(str(path))
+    with source:
+        source.seek(seconds)
+        list(source)
+    (line,) = source.warnings
+    assert "clip.mkv: the clip ends early: the file is cut off, at least" in line
+
+
+@pytest.mark.parametrize(("number", "told"), [(5, 1), (25, 0)])
+def test_damage_is_reported_if_it_lies_behind_the_place(make_clip, number, told) -> None:
+    path = make_clip("clip.avi", count=30, codec="mjpeg")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"\xff\xd8", len(data) // 2)
+    end = data.index(b"00dc", start)
+    data[start:end] = bytes(end - start)
+    path.write_bytes(bytes(data))
+    source = open_source(str(path))
+    with source:
+        source.seek(number / 25)
+        assert len(list(source)) == 30 - number - told
+    assert len(source.warnings) == told
+    assert all("24 frames were read, 1 damaged left out" in line for line in source.warnings)
+
+
+def test_a_clip_that_is_moved_away_while_it_is_read(make_clip) -> None:
+    path = make_clip("clip.mkv", count=20)
+    source = open_source(str(path))
+    with source:
+        frames = iter(source)
+        next(frames)
+        path.rename(path.with_name("elsewhere.mkv"))
+        assert len(list(frames)) == 19
+    (line,) = source.warnings
+    assert "clip.mkv: the clip cannot be read any more after 20 frames: No such file or directory" in line
+    with pytest.raises(UserError, match=r"clip\.mkv: neither a video nor a picture that can be read: No such file"):
+        source.__enter__()
+
+
+def test_a_clip_that_has_to_be_opened_again_and_is_gone(make_clip) -> None:
+    path = make_clip("clip.h264", count=20)
+    with open_source(str(path)) as source:
+        next(iter(source))
+        path.unlink()
+        source.seek(0.4)
+        with pytest.raises(UserError, match=r"clip\.h264: .*No such file"):
+            list(source)
+
+
+def test_a_clip_that_cannot_be_read_any_more_after_its_header(make_clip, monkeypatch) -> None:
+    def lost(path):
+        raise OSError(5, "Input/output error")
+
+    path = make_clip("clip.mkv", count=1)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(UserError, match="no frame can be read: the file is cut off"):
+        FileSource(path)
+    monkeypatch.setattr("pipeline.containers.missing_bytes", lost)
+    with pytest.raises(UserError, match=r"clip\.mkv: cannot be read any more: Input/output error"):
+        FileSource(path)
+
+
+def test_how_long_a_clip_was_is_said_of_whole_readings_only(make_clip) -> None:
+    path = make_clip("clip.avi", count=40, codec="mjpeg")
+    data = path.read_bytes()
+    end = data.index(b"00dc", len(data) // 2)
+    path.write_bytes(data[:end] + bytes(len(data) - end))
+    with open_source(str(path)) as source:
+        source.seek(0.2)
+        assert list(source)
+        assert source.warnings == []
+        source.seek(0.0)
+        assert list(source)
+        assert len(source.warnings) == 1

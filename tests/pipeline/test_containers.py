@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from pipeline.containers import is_unfinished_mp4, missing_bytes
@@ -46,3 +48,34 @@ def test_an_mp4_without_its_index_is_told_from_one_with_it(make_clip) -> None:
     assert not is_unfinished_mp4(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert is_unfinished_mp4(path)
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    """Write an MP4 of so many empty boxes, then one that claims 100 bytes more than there are."""
+
+    def write(count):
+        path = tmp_path / "boxes.mp4"
+        path.write_bytes(b"\0\0\0\x0cftypisom" + count * b"\0\0\0\x08free" + b"\0\0\0\x6cmdat")
+        return path
+
+    return write
+
+
+def test_a_file_of_nothing_but_boxes_takes_no_memory(boxes) -> None:
+    path = boxes(50_000)
+    tracemalloc.start()
+    try:
+        assert missing_bytes(path) == 100
+        assert is_unfinished_mp4(path)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_so_many_boxes_are_looked_at_and_no_more(boxes, monkeypatch) -> None:
+    path = boxes(8)
+    monkeypatch.setattr("pipeline.containers._MOST_BOXES", 10)
+    assert missing_bytes(path) == 100
+    monkeypatch.setattr("pipeline.containers._MOST_BOXES", 9)
+    assert missing_bytes(path) == 0

@@ -74,6 +74,26 @@ def test_what_comes_before_the_start_is_not_decoded(make_clip, part_of, monkeypa
     assert len(decoded) <= 15
 
 
+@pytest.mark.parametrize(
+    ("name", "cut", "expected"),
+    [
+        ("a.mp4", {}, 0),
+        ("a.mp4", {"every_frames": 4}, 15),
+        ("a.mp4", {"every_s": 0.2}, 16),
+        ("a.mp4", {"start_s": 0.22}, 3),  # 3 is a key frame, and 5 is what was still shown then
+        ("a.h264", {"start_s": 0.4}, 10),  # without times: read from the beginning
+        ("a.h264", {"start_s": 0.4, "every_frames": 2}, 15),
+        ("a.h264", {"start_s": 5.0}, 20),
+    ],
+)
+def test_whoever_waits_is_told_of_each_frame_left_out(make_clip, name, cut, expected) -> None:
+    calls = []
+    with Excerpt(open_source(str(make_clip(name, count=20))), Cut(**cut), lambda: calls.append(1)) as part:
+        chosen = len(list(part))
+    assert len(calls) == expected
+    assert name == "a.mp4" or chosen + expected == 20
+
+
 def test_the_rate_of_what_is_left(make_clip) -> None:
     clip = make_clip("a.mp4", count=50)
     rates = [Excerpt(open_source(str(clip)), cut).info.fps for cut in (Cut(), Cut(every_frames=5), Cut(every_s=0.5))]

@@ -99,6 +99,16 @@ def test_a_folder_can_be_played_again_from_any_place(tmp_path) -> None:
     assert shown == [0.0, 2.0, 3.0, 3.0, 0.0, 1.0, 2.0, 3.0]
 
 
+def test_a_damaged_picture_is_told_once_in_a_loop(tmp_path) -> None:
+    write(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    with open_source(str(tmp_path)) as source:
+        for _ in range(3):
+            source.seek(0.0)
+            assert len(list(source)) == 1
+    assert len(source.warnings) == 1
+
+
 def test_max_frames_of_a_folder(tmp_path, read) -> None:
     for number in range(4):
         write(tmp_path / f"{number}.png", number)
