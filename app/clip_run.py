@@ -90,6 +90,7 @@ def process_clip(
     progress: Callable[[int, int | None], None] = lambda done, expected: None,
     stopped: Callable[[], bool] = lambda: False,
     originals: Collection[Place] = (),
+    passed: Callable[[], None] = lambda: None,
 ) -> ClipReport:
     """Process one recording in this thread (and the pipeline's) and write what the settings ask for.
 
@@ -101,6 +102,7 @@ def process_clip(
         progress: called after each frame with the frames done and expected; must be quick.
         stopped: asked after each frame; True ends the run.
         originals: files that no result may replace, see `places`.
+        passed: called for each frame that is read but left out, in another thread: nothing else shows that it goes on.
 
     Raises:
         UserError: it cannot be read, holds no frame in the part wanted, or a result cannot be written. What was
@@ -109,7 +111,7 @@ def process_clip(
     begin_s = time.perf_counter()
     recording = _open(source)
     clip = not isinstance(recording, ImageSource)
-    part = Excerpt(recording, settings.cut) if clip else recording
+    part = Excerpt(recording, settings.cut, passed) if clip else recording
     sinks = _sinks(source, recording, part.info.fps or FALLBACK_FPS, base, settings)
     _keep(originals, sinks)
     if clip:  # else the first frame's start-up would spoil the figures; one picture is quicker without

@@ -32,10 +32,12 @@ class _Sender:
     def __init__(self) -> None:
         self._file: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
+        self._lock = threading.Lock()  # progress comes from several threads
 
     def send(self, event: str, **values: Any) -> None:
-        self._file.write(json.dumps({"event": event, **values}) + "\n")
-        self._file.flush()
+        with self._lock:
+            self._file.write(json.dumps({"event": event, **values}) + "\n")
+            self._file.flush()
 
 
 def main() -> None:

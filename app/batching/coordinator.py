@@ -104,11 +104,11 @@ class Coordinator:
 
     def _checked(self, unit: Unit, outcome: Outcome) -> Outcome:
         """All slices must be of one and the same clip."""
-        if unit.kind == "part" and outcome.error is None:
-            [plan] = [row for row in self._manifest.units(unit.clip) if row.kind == "plan"]
-            if plan.content_hash != outcome.digest:
-                return dataclasses.replace(outcome, error=f"{unit.clip}: changed since its first slice was cut")
-        return outcome
+        if unit.kind != "part" or outcome.error is not None:
+            return outcome
+        if self._manifest.planned_hash(unit.clip) == outcome.digest:
+            return outcome
+        return dataclasses.replace(outcome, error=f"{unit.clip}: changed since its first slice was cut")
 
     def _finish(self, unit: Unit, attempt: Path, outcome: Outcome) -> None:
         """Files first, then the manifest: killed in between, the unit is done once more, to the same bytes."""
@@ -117,14 +117,12 @@ class Coordinator:
             self._manifest.finish(unit, outcome, outcome.files)
             if unit.kind == "plan" and self._slicing is not None:
                 self._manifest.add_parts(unit, spans(outcome.duration_s, *self._slicing))
-            parts = self._parts(unit.clip)
-            if unit.kind == "part" and all(part.status == "done" for part in parts):
+            if unit.kind == "part" and self._manifest.parts_are_done(unit.clip):
                 self._manifest.add_join(unit)
-            if unit.kind == "join":
-                for part in parts:
-                    self._manifest.keep_files(part, [file for file in part.files if not file.endswith(JOINED)])
-        if unit.kind == "join":
-            remove_joined(self._folder, parts)
+            parts = self._parts(unit.clip) if unit.kind == "join" else []
+            for part in parts:
+                self._manifest.keep_files(part, [file for file in part.files if not file.endswith(JOINED)])
+        remove_joined(self._folder, parts)
 
 
 def _stamp(clip: str) -> Stamp | tuple[None, None]:

@@ -125,6 +125,17 @@ class Manifest:
         where, values = ("", ()) if clip is None else (" WHERE clip = ?", (_stored(clip),))
         return [_unit(row) for row in self._base.execute(f"SELECT * FROM units{where} ORDER BY id", values)]
 
+    def planned_hash(self, clip: str) -> str | None:
+        """What a clip in slices held when it was planned."""
+        query = "SELECT content_hash FROM units WHERE clip = ? AND kind = 'plan'"
+        [(digest,)] = self._base.execute(query, (_stored(clip),))
+        return None if digest is None else str(digest)
+
+    def parts_are_done(self, clip: str) -> bool:
+        """Whether all slices of a clip are."""
+        query = "SELECT 1 FROM units WHERE clip = ? AND kind = 'part' AND status != 'done' LIMIT 1"
+        return self._base.execute(query, (_stored(clip),)).fetchone() is None
+
     def counts(self) -> dict[Status, int]:
         """How many units are in each state."""
         return dict(self._base.execute("SELECT status, count(*) FROM units GROUP BY status").fetchall())

@@ -9,6 +9,7 @@ from typing import Final
 
 _UNSAFE: Final = frozenset('/\\:*?"<>|')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
+_PART: Final = re.compile(r"\.part-(?=\d{4,}$)", re.IGNORECASE)  # see `slices.part_name`: one clip's would be another's
 _MOST_BYTES: Final = 150  # a name has 255; suffixes and those of temporary files come behind it
 
 
@@ -16,6 +17,7 @@ def safe_name(path: str) -> str:
     """What the names of a clip's results begin with: its own name without the suffix, as far as it is harmless."""
     stem = unicodedata.normalize("NFC", Path(path).stem.encode("utf-8", "replace").decode())
     name = "".join(sign if sign.isprintable() and sign not in _UNSAFE else "_" for sign in stem).strip(" .")
+    name = _PART.sub("_part-", name)
     name = f"_{name[1:]}" if name.startswith("-") else name
     name = f"{name}_" if _RESERVED.fullmatch(name) else name
     if len(name.encode()) > _MOST_BYTES:
@@ -32,7 +34,7 @@ class Names:
     def name(self, path: str) -> str:
         """The name for the clip at this absolute path, which also tells apart clips of one name."""
         name = safe_name(path)
-        if name.casefold() in self._taken:
+        while name.casefold() in self._taken:  # a clip may be called as if it were another one's second name
             name = f"{name}-{_short_hash(path)}"
         self._taken.add(name.casefold())
         return name

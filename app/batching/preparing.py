@@ -38,6 +38,9 @@ def prepare(
     again = [clip for clip, units in known.items() if _is_stale(manifest, folder, units, digest)]
     names = Names(units[0].name for units in known.values())
     new = [clip for clip in dict.fromkeys(clips) if clip not in known]
+    for unit in (unit for clip in again for unit in known[clip] if unit.kind == "part"):
+        for file in unit.files:  # cut in another way, it may have fewer parts, and the rest would stay
+            folder.remove(file)
     with manifest.transaction():
         manifest.keep_settings(digest, text)
         manifest.free_running()

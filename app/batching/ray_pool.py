@@ -58,7 +58,10 @@ class RayPool:
         self._running[self._actors[number].run.remote(job)] = (number, job)
 
     def poll(self, wait_s: float) -> list[Outcome]:
-        ready, _ = self._ray.wait(list(self._running), timeout=wait_s)
+        tasks = list(self._running)
+        ready, _ = self._ray.wait(tasks, timeout=wait_s)
+        if ready:  # it returns with the first one: take all that are ready
+            ready, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)
         return [self._outcome(task) for task in ready]
 
     def _outcome(self, task: Any) -> Outcome:

@@ -76,7 +76,7 @@ def _summary(units: Sequence[Unit]) -> ClipSummary:
         frames=sum(unit.frames or 0 for unit in working),
         seconds=sum(unit.seconds or 0.0 for unit in working),
         files=tuple(file for unit in units for file in unit.files),
-        warnings=tuple(warning for unit in units for warning in unit.warnings),
+        warnings=tuple(dict.fromkeys(warning for unit in units for warning in unit.warnings)),
         reason=worst.error,
     )
 

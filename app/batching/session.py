@@ -42,7 +42,7 @@ class BatchOptions:
         start_s, end_s: the part of each clip that is cut into slices.
         attempts: before a unit is put into quarantine.
         timeout_s: without progress, before a worker is replaced.
-        log_json: lines of JSON on stdout instead of what people like to read.
+        log_json: lines of JSON on stderr instead of what people like to read.
     """
 
     out: Path

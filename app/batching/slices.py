@@ -3,9 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from app.batching.jobs import Tell
 from engine.files import written_whole
+
+MOST_SLICES: Final = 10_000  # of a clip: a header may claim any length
 
 
 def spans(
@@ -13,12 +16,13 @@ def spans(
 ) -> list[tuple[float, float | None]]:
     """(begin, end) of each slice, seconds, of what lies between `begin_s` and `end_s`: half open, and without gaps.
 
-    The last one has no end but `end_s`, for a clip may play longer than its header says. Of unknown length: one slice.
+    The last one has no end but `end_s`, for a clip may play longer than its header says. Of unknown length: one slice;
+    never more than `MOST_SLICES`.
     """
     last_s = duration_s if end_s is None else min(end_s, duration_s or end_s)
     if last_s is None:
         return [(begin_s, end_s)]
-    count = max(1, round((last_s - begin_s) / slice_s))
+    count = min(max(1, round((last_s - begin_s) / slice_s)), MOST_SLICES)
     bounds: list[float | None] = [begin_s + number * slice_s for number in range(count)]
     return [(float(begin or 0), end) for begin, end in zip(bounds, [*bounds[1:], end_s], strict=True)]
 
@@ -28,11 +32,11 @@ def part_name(name: str, part: int) -> str:
     return f"{name}.part-{part:04}"
 
 
-def join(parts: Sequence[Path], target: Path) -> int:
+def join(parts: Sequence[Path], target: Path, tell: Tell) -> int:
     """Put the NDJSON of consecutive slices together, as if the clip had been done in one; the number of frames.
 
     Frames are counted through. Ids go on behind those of the slice before, so that nobody shares one: who is seen on
-    both sides of a border has two.
+    both sides of a border has two. `tell` hears of each.
     """
     frames = 0
     identities = 0
@@ -49,4 +53,5 @@ def join(parts: Sequence[Path], target: Path) -> int:
                             identities = max(identities, instance["id"])
                     output.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
                     frames += 1
+                    tell(frames, None)
     return frames

@@ -254,6 +254,14 @@ def test_one_clip_for_other_commands(sample_clip: Path, tmp_path: Path) -> None:
     assert names(tmp_path) == ["x.y.csv", "x.y.ndjson"]
 
 
+def test_frames_that_are_left_out_show_that_it_goes_on(sample_clip: Path, tmp_path: Path) -> None:
+    passed: list[None] = []
+    settings = RunSettings(save=("csv",), every_frames=40)
+    report = process_clip(str(sample_clip), tmp_path / "x", settings, Idle(), passed=lambda: passed.append(None))  # type: ignore[arg-type]
+    assert report.frames == 2
+    assert len(passed) == 78
+
+
 def test_stopped_by_another_command(sample_clip: Path, tmp_path: Path) -> None:
     done: list[int] = []
     report = process_clip(

@@ -46,7 +46,7 @@ class FakeWork:
         if job.kind == "plan":
             return Done(duration_s=float(words[1]) / 10)
         if job.kind == "join":
-            return Done((target.name,), join([Path(part) for part in job.parts], target))
+            return Done((target.name,), join([Path(part) for part in job.parts], target, tell))
         if words[0] != "frames" and not _happened(Path(job.source), words):
             _fail(words[0], target)
         times = [index / 10 for index in range(int(words[1]) if words[0] == "frames" else 1)]

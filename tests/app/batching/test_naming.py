@@ -14,6 +14,8 @@ from app.batching.naming import Names, safe_name
     [
         ("/a/clip.mp4", "clip"),
         ("/a/two.parts.mp4", "two.parts"),
+        ("/a/a.part-0001.mp4", "a_part-0001"),  # the first slice of a.mp4 is called so
+        ("/a/a.part-1.mp4", "a.part-1"),
         ("/a/..", "clip"),
         ("/a/.hidden", "hidden"),
         ("/a/line\nbreak.mp4", "line_break"),
@@ -57,3 +59,9 @@ def test_one_stem_in_two_folders() -> None:
     assert second.startswith("X-")
     assert third.startswith("taken-")
     assert Names(["x"]).name("/b/X.mp4") == second  # it depends on the path alone
+
+
+def test_a_clip_called_as_another_ones_second_name() -> None:
+    second = Names(["x"]).name("/q/x.mp4")
+    names = Names(())
+    assert len({names.name(path) for path in (f"/p/{second}.mp4", "/p/x.mp4", "/q/x.mp4")}) == 3

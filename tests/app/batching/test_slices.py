@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.batching.slices import join, part_name, spans
+from app.batching.slices import MOST_SLICES, join, part_name, spans
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_spans_of_an_excerpt() -> None:
     assert spans(12.0, 10.0, 5.0, 25.0) == [(5.0, 25.0)]
 
 
+def test_a_header_may_claim_any_length() -> None:
+    found = spans(1e9, 1.0, 0.0, None)
+    assert len(found) == MOST_SLICES
+    assert found[-1] == (MOST_SLICES - 1.0, None)
+
+
 @given(st.floats(0.1, 5000), st.floats(0.5, 600), st.floats(0, 100))
 def test_spans_have_no_gaps(duration_s: float, slice_s: float, begin_s: float) -> None:
     found = spans(duration_s, slice_s, begin_s, None)
@@ -44,7 +50,9 @@ def test_join_counts_frames_and_people_through(tmp_path: Path) -> None:
         records = [{"frame": i, "instances": [{"id": one} for one in ids]} for i, ids in enumerate(lines)]
         path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         parts.append(path)
-    assert join(parts, tmp_path / "x.ndjson") == 4
+    told: list[int] = []
+    assert join(parts, tmp_path / "x.ndjson", lambda frames, total: told.append(frames)) == 4
+    assert told == [1, 2, 3, 4]
     records = [json.loads(line) for line in (tmp_path / "x.ndjson").read_text(encoding="utf-8").splitlines()]
     assert [record["frame"] for record in records] == [0, 1, 2, 3]
     assert [[one["id"] for one in record["instances"]] for record in records] == [[1], [1, 2], [3], []]
