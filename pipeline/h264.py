@@ -4,7 +4,6 @@ The file plays at any moment while it grows, also if the program is killed. Unti
 `growing_path` says.
 """
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,7 @@ VIDEO_FORMATS: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "ma
 _ENCODER_OPTIONS: Final = {"preset": "veryfast", "crf": "20", "bf": "0"}
 # What a kill loses is what is still in the encoder: frames that it looks ahead and one for each thread.
 _FILE_ENCODER: Final = {"rc-lookahead": "5", "sync-lookahead": "0"}
-_MOST_THREADS: Final = 4
+_THREADS: Final = 4  # fixed: the encoder's bytes depend on it, and equal runs give equal files on every machine
 _LEAST_FPS: Final = 10.0  # below, nine frames last too long
 # Each frame leaves the encoder at once.
 _LIVE_ENCODER: Final = {"tune": "zerolatency", "g": "30"}
@@ -137,7 +136,7 @@ class H264File:
         _describe_colours(codec)
         codec.sample_aspect_ratio = self._sample_aspect
         codec.time_base = Fraction(1, TICKS_PER_S)
-        codec.thread_count = 1 if self._live else min(_MOST_THREADS, os.cpu_count() or 1)
+        codec.thread_count = 1 if self._live else _THREADS
         if self._audio is not None:
             self._audio.begin(container)
         return container, stream

@@ -81,6 +81,7 @@ class Presence:
     followed: bool = False
     _last_index: int = -1
     _stride: int = 1
+    _thumbnails: int = 0  # how many there are
 
     @property
     def step_s(self) -> float:
@@ -124,7 +125,7 @@ class Presence:
         return most
 
     def _add_people(self, result: FrameResult, identities: list[int], time_s: float, gap_s: float) -> None:
-        boxes = result.instances.boxes_xywh()
+        boxes, before = result.instances.boxes_xywh(), self._thumbnails
         for index, identity in enumerate(identities):
             person = self.people.setdefault(identity, Person(identity, []))
             person.frames += 1
@@ -135,17 +136,19 @@ class Presence:
             quality = float(result.instances.scores[index]) * float(boxes[index, 2] * boxes[index, 3]) ** 0.5
             if quality > _BETTER * person.quality:
                 person.quality = quality
+                self._thumbnails -= bool(person.thumbnail)
                 person.thumbnail = _thumbnail(result.frame.image, boxes[index], float(self.sample_aspect))
-        self._forget_thumbnails(set(identities))
+                self._thumbnails += bool(person.thumbnail)
+        if self._thumbnails > max(before, _MOST_THUMBNAILS):
+            self._forget_thumbnails(set(identities))
 
     def _forget_thumbnails(self, present: set[int]) -> None:
         """Keep those of the people seen most: many ids are no reason for much memory."""
         shown = [person for person in self.people.values() if person.thumbnail]
-        if len(shown) <= _MOST_THUMBNAILS:
-            return
         absent = sorted((p for p in shown if p.identity not in present), key=lambda person: person.frames)
         for person in absent[: _MOST_THUMBNAILS // 4]:
             person.thumbnail = b""
+            self._thumbnails -= 1
 
     def _add_moment(self, result: FrameResult, time_s: float) -> None:
         ids = None if result.identities is None else result.identities.tolist()

@@ -9,7 +9,7 @@ import abc
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -18,6 +18,7 @@ import av
 import cv2
 
 from engine.errors import UserError
+from engine.files import names_to_disk, to_disk
 from pipeline.audio import AudioTrack
 from pipeline.encoding import EncodingThread
 from pipeline.frames import Rendered
@@ -46,6 +47,7 @@ class FileSink(abc.ABC):
         self.count = 0
         self.warnings: list[str] = []
         self._place: tuple[int, int] | None = None  # of the growing file: another run may take its name
+        self._begun: IO[bytes] | None = None  # that file, kept open: else another could come to the same place
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -58,8 +60,10 @@ class FileSink(abc.ABC):
             raise UserError(f"{self.path}: is a folder, expected the name of a file to write")
         try:
             self.growing_path.unlink(missing_ok=True)  # of a run that was killed
-            self.growing_path.touch()
-            self._place = _place(self.growing_path)
+            self._begun = self.growing_path.open("xb")
+            self._place = _place(self._begun.fileno())
+            if os.name != "posix":  # where open files keep their names to themselves
+                self._begun.close()
         except OSError as error:
             raise UserError(f"{self.path.parent}: cannot write {self.path.name} there: {error.strerror}") from error
         return self
@@ -78,7 +82,10 @@ class FileSink(abc.ABC):
         finally:
             if not (self.keeps_part and self.count):
                 with contextlib.suppress(OSError):
-                    self.growing_path.unlink(missing_ok=True)
+                    if _place(self.growing_path) == self._place:
+                        self.growing_path.unlink()
+            if self._begun is not None:
+                self._begun.close()
 
     def write(self, rendered: Rendered) -> None:
         """Add one frame. Raises UserError if it cannot be written, as on a full disk."""
@@ -87,9 +94,15 @@ class FileSink(abc.ABC):
         self.count += 1
 
     def _rename(self) -> None:
-        if _place(self.growing_path) != self._place:
-            raise UserError(f"{self.growing_path}: another run has taken this name; its results are not known")
+        self._check_own(self.growing_path)
+        to_disk(self.growing_path)
         self.growing_path.replace(self.path)
+        names_to_disk(self.path.parent)
+
+    def _check_own(self, file: Path | int) -> None:
+        """Raise UserError unless this, a path or a descriptor, is the file that was begun here."""
+        if _place(file) != self._place:
+            raise UserError(f"{self.growing_path}: another run has taken this name; its results are not known")
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -106,8 +119,8 @@ class FileSink(abc.ABC):
         """Complete and close the growing file; called exactly once, also when nothing was written."""
 
 
-def _place(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
+def _place(file: Path | int) -> tuple[int, int]:
+    status = os.stat(file)
     return status.st_dev, status.st_ino
 
 
@@ -150,6 +163,7 @@ class VideoWriter(FileSink):
         frame = rendered.result.frame
         time_s = frame.index / self._fps if frame.t_media_s is None else frame.t_media_s
         if self._first_s is None:
+            self._check_own(self.growing_path)
             self._first_s = time_s
             if self._audio is not None:
                 self._audio.from_s = time_s
@@ -173,7 +187,8 @@ class TextWriter(FileSink):
 
     def _write(self, rendered: Rendered) -> None:
         if self._file is None:
-            self._file = self.growing_path.open("w", encoding="utf-8", newline="\n")
+            self._file = self.growing_path.open("r+", encoding="utf-8", newline="\n")
+            self._check_own(self._file.fileno())
             self._file.write(self._head())
         self._file.write(self._lines(rendered))
         self._file.flush()
@@ -181,7 +196,7 @@ class TextWriter(FileSink):
     def _finish(self) -> None:
         if self._file is not None:
             with self._file as file:
-                file.write(self._tail())
+                file.writelines(self._tail())
 
     def _head(self) -> str:
         return ""
@@ -190,8 +205,8 @@ class TextWriter(FileSink):
     def _lines(self, rendered: Rendered) -> str:
         """What one frame adds: no line or several, each with its end."""
 
-    def _tail(self) -> str:
-        return ""
+    def _tail(self) -> Iterable[str]:
+        return ()
 
 
 class NdjsonWriter(TextWriter):

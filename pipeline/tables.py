@@ -1,6 +1,7 @@
 """Results as tables that other programs read: COCO and CSV."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ class CocoWriter(TextWriter):
         """`name` is the source's, for the file_name of its frames."""
         super().__init__(path)
         self._name = name
-        self._images: list[str] = []  # written after the annotations: they wait as text, a hundred bytes a frame
+        self._images: list[str] = []  # written after the annotations: they wait as text, 170 bytes a frame
         self._people = 0
 
     def _head(self) -> str:
@@ -81,8 +82,11 @@ class CocoWriter(TextWriter):
             text += f"{',' if self._people > 1 else ''}\n{_json(annotation)}"
         return text
 
-    def _tail(self) -> str:
-        return "\n],\n" + '"images":[\n' + ",\n".join(self._images) + "\n]}\n"
+    def _tail(self) -> Iterator[str]:
+        yield '\n],\n"images":[\n'
+        for number, image in enumerate(self._images):
+            yield f",\n{image}" if number else image
+        yield "\n]}\n"
 
 
 def _annotations(result: FrameResult, before: int) -> list[dict[str, Any]]:

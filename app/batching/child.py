@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from app.batching.contents import Stamp, content_hash, stamp
-from app.batching.jobs import Done, Job, Setup, Tell, Work, load_work
+from app.batching.jobs import Job, Setup, Tell, Work, load_work
 from engine.errors import UserError
+from engine.files import to_disk
 
 PROGRESS_EVERY_S: Final = 0.25
 _MEMORY_PRIORITY: Final = 500  # of 1000: when memory runs out, Linux ends a worker before anything else of ours
@@ -101,7 +102,8 @@ def _try(work: Work, job: Job, tell: Tell, digests: dict[tuple[str, Stamp], str]
                 digests[job.source, before] = content_hash(job.source, lambda: tell(0, None))
             done, digest = work.do(job, tell), digests[job.source, before]
             _check_unchanged(job.source, before)
-        _sync(job, done)
+        for name in done.files:
+            to_disk(Path(job.folder) / name)
     except UserError as error:
         return {"error": _one_line(error).removeprefix(f"{job.source}: "), "fatal": _is_disk_error(error)}
     except Exception as error:  # noqa: BLE001 - told to the coordinator; the traceback is in the worker's stderr
@@ -113,13 +115,6 @@ def _try(work: Work, job: Job, tell: Tell, digests: dict[tuple[str, Stamp], str]
 def _check_unchanged(path: str, before: Stamp) -> None:
     if stamp(path) != before:
         raise UserError(f"{path}: changed while it was read")
-
-
-def _sync(job: Job, done: Done) -> None:
-    """See the results on the disk, not in a cache that a power cut empties."""
-    for name in done.files:
-        with (Path(job.folder) / name).open("rb+") as file:
-            os.fsync(file.fileno())
 
 
 def _one_line(error: object) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import UserError
+from engine.files import names_to_disk
 
 _WORK: Final = ".work"
 _PROBE_BYTES: Final = 1 << 16
@@ -49,7 +50,7 @@ class OutputFolder:
                 if Path(name).name != name:
                     raise ValueError(f"files: expected plain names, got {name!r}")
                 (attempt / name).replace(self.path / name)
-            _sync_folder(self.path)
+            names_to_disk(self.path)
         except OSError as error:
             raise self._unusable(error) from error
         self.discard(attempt)
@@ -85,14 +86,3 @@ class OutputFolder:
 
     def _unusable(self, error: OSError) -> UserError:
         return UserError(f"{self.path}: the output folder cannot be written: {error.strerror or error}")
-
-
-def _sync_folder(path: Path) -> None:
-    """See the new names on the disk; Windows has no such thing."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,7 +19,7 @@ from app.clip_run import process_clip
 from app.run_settings import RunSettings
 from engine.skeleton import NUM_KEYPOINTS
 from engine.structures import Instances
-from pipeline.runner import Pipeline
+from pipeline.tables import CsvWriter
 
 Call = Any
 SMALL = ("--input-size", 129)
@@ -354,16 +354,17 @@ def test_a_disk_that_is_really_full(sample_clip: Path, tmp_path: Path, monkeypat
     """The growing CSV file is a link to a device without room."""
     from engine.errors import UserError
 
-    following = Pipeline.__next__
+    begin = CsvWriter.__enter__
 
-    def filled(self: Pipeline) -> Any:
-        rendered = following(self)
-        if rendered.result.frame.index == 0:
-            (tmp_path / "x.partial.csv").unlink()
-            (tmp_path / "x.partial.csv").symlink_to("/dev/full")
-        return rendered
+    def begin_without_room(self: CsvWriter) -> CsvWriter:
+        begin(self)
+        self.growing_path.unlink()
+        self.growing_path.symlink_to("/dev/full")
+        status = os.stat("/dev/full")
+        self._place = status.st_dev, status.st_ino
+        return self
 
-    monkeypatch.setattr(Pipeline, "__next__", filled)
+    monkeypatch.setattr(CsvWriter, "__enter__", begin_without_room)
     with pytest.raises(UserError) as caught:
         process_clip(str(sample_clip), tmp_path / "x", RunSettings(save=("video", "csv")), Idle())  # type: ignore[arg-type]
     assert str(caught.value) == f"{tmp_path / 'x.csv'}: cannot be written: No space left on device"

@@ -104,6 +104,32 @@ def test_a_file_that_another_run_has_begun_is_never_taken_for_the_own(tmp_path, 
 
 
 @pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
+def test_the_second_of_two_runs_at_once_is_whole_and_the_first_is_told(
+    tmp_path, make_rendered, name, partial, make_sink
+):
+    told = []
+
+    def act(function, *arguments) -> None:
+        try:
+            function(*arguments)
+        except UserError as error:
+            told.append(str(error))
+
+    first, second = make_sink(tmp_path / name).__enter__(), make_sink(tmp_path / name).__enter__()
+    for sink in (second, first):
+        act(sink.write, make_rendered())
+    act(first.__exit__, None, None, None)
+    assert all("another run has taken this name" in text for text in told)
+    assert told
+    second.__exit__(None, None, None)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    with make_sink(tmp_path / name) as alone:
+        alone.write(make_rendered())
+    assert whole == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
 def test_no_frame_no_file(tmp_path, name, partial, make_sink) -> None:
     with make_sink(tmp_path / name):
         pass
@@ -135,7 +161,7 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch) -> None:
     def refuse(path, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.touch", refuse)  # root may write anywhere, so no real folder refuses
+    monkeypatch.setattr("pathlib.Path.open", refuse)  # root may write anywhere, so no real folder refuses
     with pytest.raises(UserError, match="there: Permission denied"):
         NdjsonWriter(tmp_path / "out.ndjson").__enter__()
 
