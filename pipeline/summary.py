@@ -43,7 +43,7 @@ class SummaryPicture(FileSink):
 
 
 class SummaryPage(FileSink):
-    """The page."""
+    """The page. It links to the other files by their final names: in a partial page those links may lead nowhere."""
 
     def __init__(self, path: Path, presence: Presence, title: str, links: Sequence[Path] = ()) -> None:
         """`presence` as in `SummaryPicture`; `links` are other files in the folder, videos also lead to moments."""

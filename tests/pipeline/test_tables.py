@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pycocotools.mask
@@ -106,3 +107,18 @@ def test_nobody_at_all(tmp_path, make_rendered) -> None:
     data = json.loads(path.read_text())
     assert data["annotations"] == []
     assert len(data["images"]) == 1
+
+
+def test_coco_keeps_little_of_each_frame(tmp_path, make_rendered) -> None:
+    rendered, frames = make_rendered(0, 0.04), 1000
+    with CocoWriter(tmp_path / "out.json", "a" * 50) as sink:
+        sink.write(rendered)
+        tracemalloc.start()
+        try:
+            for _ in range(frames):
+                sink.write(rendered)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < 80 * frames
+    assert len(json.loads(sink.path.read_text())["images"]) == frames + 1
