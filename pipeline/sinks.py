@@ -77,7 +77,7 @@ class FileSink(abc.ABC):
                     self._finish()
                     self._rename()
             else:
-                with contextlib.suppress(OSError, av.FFmpegError):  # it must not hide the first error
+                with contextlib.suppress(UserError, OSError, av.FFmpegError):  # it must not hide the first error
                     self._finish()
         finally:
             if not (self.keeps_part and self.count):
@@ -98,6 +98,11 @@ class FileSink(abc.ABC):
         to_disk(self.growing_path)
         self.growing_path.replace(self.path)
         names_to_disk(self.path.parent)
+
+    def _fill(self, content: bytes) -> None:
+        """Make this the content of the growing file."""
+        self._check_own(self.growing_path)
+        self.growing_path.write_bytes(content)
 
     def _check_own(self, file: Path | int) -> None:
         """Raise UserError unless this, a path or a descriptor, is the file that was begun here."""
@@ -236,8 +241,7 @@ class PictureWriter(FileSink):
             raise UserError(f"{self.path}: cannot be written: {error.err}") from error
         if not done:
             raise UserError(f"{self.path}: cannot be written in this picture format")
-        # By way of bytes: OpenCV writes to no path outside the system's code page on Windows.
-        self.growing_path.write_bytes(encoded.tobytes())
+        self._fill(encoded.tobytes())  # by way of bytes: OpenCV writes to no path outside the code page on Windows
 
     def _finish(self) -> None:
         pass

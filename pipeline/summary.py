@@ -39,7 +39,7 @@ class SummaryPicture(FileSink):
     def _finish(self) -> None:
         if self._presence.times_s:
             _, data = cv2.imencode(".png", summary_picture(self._presence, self._title))
-            self.growing_path.write_bytes(data.tobytes())
+            self._fill(data.tobytes())
 
 
 class SummaryPage(FileSink):
@@ -56,7 +56,7 @@ class SummaryPage(FileSink):
     def _finish(self) -> None:
         if self._presence.times_s:
             page = summary_page(self._presence, self._title, self._links)
-            self.growing_path.write_bytes(page.encode("utf-8", "replace"))  # a name may be no text at all
+            self._fill(page.encode("utf-8", "replace"))  # a name may be no text at all
 
 
 def summary_page(presence: Presence, title: str, links: Sequence[Path] = ()) -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from fractions import Fraction
 
 import av
@@ -127,6 +128,20 @@ def test_the_second_of_two_runs_at_once_is_whole_and_the_first_is_told(
     with make_sink(tmp_path / name) as alone:
         alone.write(make_rendered())
     assert whole == (tmp_path / name).read_bytes()
+
+
+def test_a_result_is_on_the_disk_before_it_has_its_name(tmp_path, make_rendered, monkeypatch) -> None:
+    sync, seen = os.fsync, []
+
+    def noted(descriptor: int) -> None:
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with NdjsonWriter(tmp_path / "out.ndjson") as sink:
+        sink.write(make_rendered())
+    assert seen[0] == ["out.partial.ndjson"]
+    assert seen[1:] == [["out.ndjson"]] * (os.name == "posix")  # the folder, with the new name
 
 
 @pytest.mark.parametrize(("name", "partial", "make_sink"), SINKS)
