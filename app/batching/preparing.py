@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def prepare(
     again = [clip for clip, units in known.items() if _is_stale(manifest, folder, units, digest)]
     names = Names(units[0].name for units in known.values())
     new = [clip for clip in dict.fromkeys(clips) if clip not in known]
-    for unit in (unit for clip in again for unit in known[clip] if unit.kind == "part"):
+    there = [clip for clip in again if os.path.exists(clip)]  # what has been moved away can never be made again
+    for unit in (unit for clip in there for unit in known[clip] if unit.kind == "part"):
         for file in unit.files:  # cut in another way, it may have fewer parts, and the rest would stay
             folder.remove(file)
     with manifest.transaction():

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from app import clip_run
+from app.batching.clip_work import ClipWork
+from app.batching.jobs import Job
 from app.clip_run import process_clip
 from app.run_settings import RunSettings
 from engine.skeleton import NUM_KEYPOINTS
@@ -260,6 +262,14 @@ def test_frames_that_are_left_out_show_that_it_goes_on(sample_clip: Path, tmp_pa
     report = process_clip(str(sample_clip), tmp_path / "x", settings, Idle(), passed=lambda: passed.append(None))  # type: ignore[arg-type]
     assert report.frames == 2
     assert len(passed) == 78
+
+
+def test_a_worker_tells_of_frames_that_are_left_out(sample_clip: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    work = ClipWork(RunSettings(save=("csv",), every_frames=40), Idle())  # type: ignore[arg-type]
+    done = work.do(Job(1, "clip", str(sample_clip), str(tmp_path), "x"), lambda *progress: told.append(progress))
+    assert done.frames == 2
+    assert len(told) == 80
 
 
 def test_stopped_by_another_command(sample_clip: Path, tmp_path: Path) -> None:

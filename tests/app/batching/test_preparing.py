@@ -28,6 +28,22 @@ def test_parts_of_an_earlier_cut_are_removed_and_whole_results_stay_until_they_a
         assert [(unit.kind, unit.status) for unit in manifest.units()] == [("plan", "pending")] * 2
 
 
+def test_parts_of_a_clip_that_was_moved_away_stay(tmp_path: Path) -> None:
+    clip = tmp_path / "cut.mp4"
+    clip.write_bytes(b"x")
+    folder = OutputFolder(tmp_path / "out")
+    with Manifest(folder.path / "manifest.sqlite") as manifest:
+        prepare(manifest, folder, [str(clip)], {"slice": 1}, "plan")
+        [planned] = manifest.units()
+        manifest.add_parts(planned, [(0.0, None)])
+        part = manifest.units()[-1]
+        (folder.path / "cut.part-0001.csv").touch()
+        manifest.finish(part, Outcome(part.id, digest="d"), ["cut.part-0001.csv"])
+        clip.unlink()
+        prepare(manifest, folder, [], {"slice": 2}, "plan")
+    assert (folder.path / "cut.part-0001.csv").exists()
+
+
 def test_slices_are_done_once_all_are_and_are_of_the_clip_that_was_planned(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "out")
     with Manifest(folder.path / "manifest.sqlite") as manifest:
